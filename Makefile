@@ -1,0 +1,61 @@
+# What a developer runs. "make" alone explains the targets; the gate is .ci/run.
+
+GO ?= go
+FUZZTIME ?= 10s
+
+# Tools are pinned in modules of their own, so that their dependencies do not
+# become ours, and are compiled without C. The first compile of buf, sqlc and
+# golangci-lint takes minutes; after that the go command has them in its cache.
+TOOL = CGO_ENABLED=0 $(GO) tool -modfile=tools
+BUF = $(TOOL)/buf/go.mod buf
+
+# govulncheck's database: a local copy if there is one, else the public server.
+VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
+
+.PHONY: help build test race lint lint-go lint-proto generate fuzz cross vuln fsck memory ci
+
+help: ## explain every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the two programs, into bin/
+	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+
+test: ## all tests
+	$(GO) test ./...
+
+race: ## the tests of internal/ under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./internal/...
+
+lint: lint-proto lint-go ## golangci-lint and buf lint
+
+lint-go:
+	$(TOOL)/lint/go.mod golangci-lint run -j 2 ./...
+
+lint-proto:
+	$(BUF) lint
+
+generate: ## Go code from .proto files and SQL queries
+	$(BUF) generate
+	$(TOOL)/sqlc/go.mod sqlc generate
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	.ci/fuzz $(FUZZTIME)
+
+cross: ## compile and vet for the other systems
+	@for target in darwin/arm64 windows/amd64 linux/arm64; do \
+		echo "$$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build ./... || exit 1; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit 1; \
+	done
+
+vuln: ## known vulnerabilities in what we call (VULNDB: folder of a local database)
+	$(TOOL)/go.mod govulncheck $(if $(VULNDB),-db file://$(abspath $(VULNDB))) ./...
+
+fsck: ## have a demo's log checked by a program that is not ours
+	.ci/fsck
+
+memory: ## send a document of 1 GiB and bound the memory that it takes
+	.ci/memory
+
+ci: ## the whole gate, as it runs before a change is taken
+	.ci/run
