@@ -1,0 +1,326 @@
+// Package entente_test checks the shape of the source tree: who may import
+// whom, that every package says what it is, that what an auditor must trust
+// cannot reach a network, and that no secret was committed.
+package entente_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "entente.example"
+
+// diagram is the import diagram of docs/design: each package of the module with
+// the packages of the module that it may import. Nothing follows from anything
+// else here: an import that is not written down is not allowed. Two things
+// hold for everybody and are left out: anyone may import internal/limit, and
+// tests may also import the packages in testOnly.
+//
+// A new package needs a line here; think first about what it may know.
+var diagram = map[string][]string{
+	"proto/entente/v1": {},
+
+	"internal/limit":      {},
+	"internal/statement":  {},
+	"internal/fault":      {"internal/statement"},
+	"internal/member":     {"internal/statement"},
+	"internal/policy":     {"internal/statement", "internal/member"},
+	"internal/evidence":   {"internal/statement", "internal/member", "internal/policy"},
+	"internal/seal":       {"internal/statement"},
+	"internal/store":      {"internal/statement", "internal/store/sqlc"},
+	"internal/store/sqlc": {},
+	"internal/audit":      {"internal/statement", "internal/member", "internal/store"},
+	"internal/identity":   {"internal/statement", "internal/member"},
+	"internal/rpc": {
+		"proto/entente/v1", "internal/fault", "internal/statement", "internal/member", "internal/identity",
+	},
+	"internal/node": {
+		"proto/entente/v1", "internal/fault", "internal/statement", "internal/member", "internal/policy",
+		"internal/evidence", "internal/seal", "internal/store", "internal/audit", "internal/identity", "internal/rpc",
+	},
+	"internal/console": {"proto/entente/v1", "internal/fault", "internal/rpc"},
+	"internal/lab": {
+		"proto/entente/v1", "internal/fault", "internal/statement", "internal/member", "internal/store",
+		"internal/audit", "internal/identity", "internal/rpc", "internal/node", "internal/console",
+	},
+	"ententetest": {"proto/entente/v1", "internal/lab"},
+
+	"cmd/entente":        {everything},
+	"cmd/entente-verify": {"internal/evidence"},
+}
+
+// everything, in the diagram, allows every package of the module.
+const everything = "*"
+
+// testOnly may be imported by the tests of any package: whole alliances to test
+// against. In other code only the diagram's own arrows lead to them.
+var testOnly = []string{"internal/lab", "ententetest"}
+
+// noNetwork are the packages that must not reach package net, not even through
+// what they import: the judgement that an auditor must trust, and the program
+// that verifies evidence offline (promise P12).
+var noNetwork = []string{
+	"internal/limit", "internal/statement", "internal/member", "internal/policy", "internal/evidence",
+	"cmd/entente-verify",
+}
+
+// source is one package of the module, with its files on every platform.
+type source struct {
+	name  string // import path below the module; "" is the root
+	dir   string
+	files []string // other than tests
+	tests []string
+}
+
+// TestImportsFollowTheDiagram looks at every file, also at those that another
+// operating system would compile.
+func TestImportsFollowTheDiagram(t *testing.T) {
+	for _, pkg := range packages(t) {
+		if pkg.name == "" {
+			continue // the root holds this test and nothing else
+		}
+		arrows, ok := diagram[pkg.name]
+		if !ok {
+			t.Errorf("%s: not in the import diagram of tree_test.go", pkg.name)
+			continue
+		}
+		for _, file := range pkg.files {
+			for _, imported := range moduleImports(t, pkg, file) {
+				if !allowed(arrows, imported) {
+					t.Errorf("%s/%s imports %s: no arrow in the import diagram", pkg.name, file, imported)
+				}
+			}
+		}
+		for _, file := range pkg.tests {
+			for _, imported := range moduleImports(t, pkg, file) {
+				// An external test imports the package it tests.
+				if imported != pkg.name && !slices.Contains(testOnly, imported) && !allowed(arrows, imported) {
+					t.Errorf("%s/%s imports %s: no arrow in the import diagram, for tests neither", pkg.name, file, imported)
+				}
+			}
+		}
+	}
+}
+
+// TestDiagramHasNoCycle keeps the diagram itself sound: a cycle could not be
+// compiled, and an arrow to an unknown package is a slip of the pen.
+func TestDiagramHasNoCycle(t *testing.T) {
+	const visiting, done = 1, 2
+	state := map[string]int{}
+	var visit func(name string)
+	visit = func(name string) {
+		switch state[name] {
+		case done:
+			return
+		case visiting:
+			t.Errorf("the import diagram has a cycle through %s", name)
+			return
+		}
+		state[name] = visiting
+		for _, to := range diagram[name] {
+			if _, ok := diagram[to]; !ok && to != everything {
+				t.Errorf("the import diagram leads from %s to %s, which has no line", name, to)
+			}
+			visit(to)
+		}
+		state[name] = done
+	}
+	for _, name := range slices.Sorted(maps.Keys(diagram)) {
+		visit(name)
+	}
+}
+
+// TestEveryPackageSaysWhatItIs wants a package comment in the usual form. For
+// generated packages it stands in the .proto file, or in a doc.go beside them.
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, pkg := range packages(t) {
+		files := pkg.files
+		if len(files) == 0 {
+			files = pkg.tests
+		}
+		documented := slices.ContainsFunc(files, func(file string) bool {
+			doc := parse(t, pkg, file).Doc
+			return doc != nil && strings.TrimSpace(doc.Text()) != ""
+		})
+		if !documented {
+			t.Errorf("%s/%s: no package comment", module, pkg.name)
+		}
+	}
+}
+
+// TestAuditorsTrustNoNetwork asks the go command for all that the packages of
+// noNetwork import, however indirectly.
+func TestAuditorsTrustNoNetwork(t *testing.T) {
+	checked := 0
+	for _, pkg := range packages(t) {
+		if !slices.Contains(noNetwork, pkg.name) || len(pkg.files) == 0 {
+			continue
+		}
+		checked++
+		for imported := range strings.Lines(string(goList(t, "-deps", module+"/"+pkg.name))) {
+			if strings.TrimSpace(imported) == "net" {
+				t.Errorf("%s reaches package net; find the way with: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./%s", pkg.name, pkg.name)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("none of the packages that must not reach a network was found")
+	}
+}
+
+// keysAllowed are the folders whose test vectors contain private keys on
+// purpose. Such keys are made for the vector and used nowhere else.
+var keysAllowed = []string{
+	"internal/seal/testdata/",
+	"internal/statement/testdata/",
+}
+
+// privateKeys are the forms in which a private key is written in a file: PEM,
+// age (classic and hybrid), and signed notes. They demand what follows the
+// marker as well, so that prose and this file may name it.
+var privateKeys = regexp.MustCompile(`(?m)^[ \t]*-----BEGIN [A-Z ]*PRIVATE KEY-----\r?$` +
+	`|AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{20}` +
+	`|PRIVATE\+KEY\+[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{20}`)
+
+// TestNoSecretIsCommitted reads every file that git tracks.
+func TestNoSecretIsCommitted(t *testing.T) {
+	list, err := exec.Command("git", "ls-files", "-z").Output()
+	if err != nil {
+		if os.Getenv("CI") == "" {
+			t.Skipf("not in a git work tree (%v): nothing is committed here", err)
+		}
+		t.Fatalf("git ls-files: %v", err)
+	}
+	files := strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00")
+	for _, file := range files {
+		if slices.ContainsFunc(keysAllowed, func(dir string) bool { return strings.HasPrefix(file, dir) }) {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed in the work tree, not committed yet
+		}
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if at := privateKeys.FindIndex(content); at != nil {
+			t.Errorf("%s:%d: a private key", file, 1+bytes.Count(content[:at[0]], []byte("\n")))
+		}
+	}
+}
+
+// TestPrivateKeysAreRecognised keeps TestNoSecretIsCommitted able to fail.
+func TestPrivateKeysAreRecognised(t *testing.T) {
+	dashes := strings.Repeat("-", 5)
+	for _, secret := range []string{
+		dashes + "BEGIN PRIVATE KEY" + dashes + "\nMC4CAQAw\n",
+		"key = \"\"\"\n" + dashes + "BEGIN EC PRIVATE KEY" + dashes + "\r\nMHcC\r\n",
+		"AGE-SECRET-" + "KEY-1" + strings.Repeat("Q", 58),
+		"AGE-SECRET-" + "KEY-PQ-1" + strings.Repeat("Q", 58),
+		"PRIVATE+" + "KEY+alpha/log/1+0123abcd+" + strings.Repeat("A", 44),
+	} {
+		if !privateKeys.MatchString(secret) {
+			t.Errorf("not recognised as a private key: %q", secret)
+		}
+	}
+	for _, harmless := range []string{
+		"a line BEGIN PRIVATE KEY in prose", "AGE-SECRET-" + "KEY-1 is how one begins", dashes + "BEGIN CERTIFICATE" + dashes,
+	} {
+		if privateKeys.MatchString(harmless) {
+			t.Errorf("taken for a private key: %q", harmless)
+		}
+	}
+}
+
+// allowed says whether a package with these arrows may import the named one.
+func allowed(arrows []string, imported string) bool {
+	return imported == "internal/limit" || slices.Contains(arrows, everything) || slices.Contains(arrows, imported)
+}
+
+// packages returns the packages of the module, without the root's own path
+// in front of their names.
+func packages(t *testing.T) []source {
+	t.Helper()
+	const fields = "-json=ImportPath,Dir,GoFiles,CgoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles"
+	var all []source
+	decoder := json.NewDecoder(bytes.NewReader(goList(t, "-e", fields, "./...")))
+	for {
+		var p struct {
+			ImportPath, Dir                                              string
+			GoFiles, CgoFiles, IgnoredGoFiles, TestGoFiles, XTestGoFiles []string
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("decode go list: %v", err)
+		}
+		pkg := source{name: strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/"), dir: p.Dir}
+		for _, file := range slices.Concat(p.GoFiles, p.CgoFiles, p.IgnoredGoFiles, p.TestGoFiles, p.XTestGoFiles) {
+			if strings.HasSuffix(file, "_test.go") {
+				pkg.tests = append(pkg.tests, file)
+			} else {
+				pkg.files = append(pkg.files, file)
+			}
+		}
+		all = append(all, pkg)
+	}
+	if len(all) < 2 {
+		t.Fatalf("go list found %d packages; is this the root of the module?", len(all))
+	}
+	return all
+}
+
+func goList(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, &stderr)
+	}
+	return out
+}
+
+// moduleImports returns what one file imports from this module, as names below
+// the module's path.
+func moduleImports(t *testing.T, pkg source, file string) []string {
+	t.Helper()
+	var names []string
+	for _, spec := range parse(t, pkg, file).Imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(fmt.Errorf("%s/%s: %w", pkg.dir, file, err))
+		}
+		if name, ok := strings.CutPrefix(path, module+"/"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func parse(t *testing.T, pkg source, file string) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(pkg.dir, file), nil, parser.ImportsOnly|parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
