@@ -1,0 +1,133 @@
+// Package limit holds every bound that Entente puts on what comes from outside, each with its reason.
+//
+// A bound is checked before anything is allocated for it. Sizes are bytes, times are durations.
+// Anyone may import this package, and it imports nothing of ours.
+package limit
+
+import "time"
+
+// What may be exchanged and signed.
+const (
+	// Document bounds a document's plaintext. Beyond 64 GiB a transfer takes hours even on a fast line,
+	// and whoever has that much to give sends it in parts.
+	Document int64 = 64 << 30
+	// Statement bounds a manifest, receipt or card. The largest, a manifest for 64 recipients, takes about 7 KiB.
+	Statement = 64 << 10
+	// Agreement bounds an agreement. Its prose is a contract of perhaps a hundred pages.
+	Agreement = 256 << 10
+	// Charter bounds a charter: 64 members at about 400 bytes, and their signatures, with room for a long chain of standing.
+	Charter = 256 << 10
+	// Founding bounds a founding file: one charter and the cards of all its members.
+	Founding = Charter + Members*Statement
+	// Header bounds an age header. A hybrid stanza takes 1.6 KiB, 64 of them 100 KiB.
+	Header = 128 << 10
+	// Inner bounds the header inside the age plaintext: a hash, a salt, a name and a media type.
+	Inner = 4 << 10
+	// Recipients bounds the recipients of one document: what one age header of 128 KiB carries.
+	Recipients = 64
+	// Members bounds an alliance. A signed note may hold 100 signature lines, and all members sign a charter.
+	Members = 64
+	// SealingKeys bounds the sealing keys on a card: one in use and those that retire.
+	SealingKeys = 8
+	// Reasons bounds the reasons in a receipt. Base rules number fewer than 20; the rest is room for agreements.
+	Reasons = 64
+	// Purposes bounds the purposes that an agreement lists.
+	Purposes = 64
+	// CA bounds a member's CA bundle in PEM: a few certificates.
+	CA = 16 << 10
+)
+
+// How long words may be. All of them appear in tables, so they must stay readable.
+const (
+	// MemberName bounds a member's name; it is a DNS-like label and a SPIFFE trust domain.
+	MemberName = 32
+	// PersonName bounds a person's name.
+	PersonName = 32
+	// Word bounds a purpose, a label, an agreement's or an alliance's name.
+	Word = 64
+	// Line bounds a free one-line text in a statement, such as a reason.
+	Line = 1024
+	// FileName bounds a document's name. Every common file system takes 255 bytes.
+	FileName = 255
+	// MediaType bounds a media type; RFC 6838 allows 127 on each side of the slash.
+	MediaType = 255
+	// Address bounds HOST:PORT: a DNS name has at most 253 characters.
+	Address = 260
+	// RetentionDays bounds how long an agreement may let a recipient keep a document: a hundred years.
+	RetentionDays = 36525
+)
+
+// The log.
+const (
+	// Leaf bounds one leaf, so that an entry tile of 256 leaves stays at 1 MiB.
+	Leaf = 4 << 10
+	// Private bounds one private field behind a leaf, such as a full decision record.
+	Private = 64 << 10
+)
+
+// Time.
+const (
+	// ClockSkew is how far two honest clocks may differ. Kerberos made five minutes customary.
+	ClockSkew = 5 * time.Minute
+	// CertificateLife is how long a certificate of ours lives; until rotation exists, a year.
+	CertificateLife = 365 * 24 * time.Hour
+	// AuthorityLife is how long a member's CA lives. It is replaced with a new card, not by expiry in passing.
+	AuthorityLife = 10 * 365 * 24 * time.Hour
+	// CertificateWarning is when the node begins to warn before a certificate of its own expires.
+	CertificateWarning = 30 * 24 * time.Hour
+	// Adoption is how long a draft of a charter waits for its signatures.
+	Adoption = 90 * 24 * time.Hour
+)
+
+// The wire.
+const (
+	// Chunk is how much of a document travels in one message. 256 KiB gave the best throughput on loopback.
+	Chunk = 256 << 10
+	// Message bounds one gRPC message: a chunk, or a manifest with its age header.
+	Message = 1 << 20
+	// HeaderList bounds the header list of a call. gRPC's default of 16 MiB invites abuse.
+	HeaderList = 16 << 10
+	// PeerStreams bounds the streams of one connection.
+	PeerStreams = 64
+	// StreamWindow is the flow-control window of one stream: enough for a fast line, given the bound on the connection.
+	StreamWindow = 1 << 20
+	// ConnectionWindow bounds what one connection can make us buffer.
+	ConnectionWindow = 2 << 20
+	// Unauthenticated bounds connections whose handshake is not done.
+	Unauthenticated = 256
+	// Connections bounds the connections of one listener in all: 64 members, and reconnections.
+	Connections = 512
+	// Handshake bounds a TLS and HTTP/2 handshake.
+	Handshake = 5 * time.Second
+	// ProgressBytes must arrive in each ProgressTime, or the stream is cut as stalled.
+	ProgressBytes = 64 << 10
+	// ProgressTime is the window in which ProgressBytes must arrive.
+	ProgressTime = 30 * time.Second
+	// StandingCheck is how often a long stream looks again whether its peer is still in good standing.
+	// With it a suspended member is refused within 5 s on open streams too.
+	StandingCheck = 2 * time.Second
+	// Call bounds a call that moves no document.
+	Call = 30 * time.Second
+)
+
+// What one peer may take.
+const (
+	// PeerStaged bounds the bytes stored and staged for one peer, unless the configuration says otherwise.
+	PeerStaged int64 = 64 << 30
+	// StagingAge is when a staging file that does not grow is dropped.
+	StagingAge = 7 * 24 * time.Hour
+	// PeerLeavesPerMinute bounds the leaves that one peer's bad requests can cause.
+	PeerLeavesPerMinute = 60
+)
+
+// The outbox.
+const (
+	// RetryFirst is the pause after the first failed attempt; it doubles with each further one.
+	RetryFirst = 500 * time.Millisecond
+	// RetryMost bounds the pause, so that a peer that came back is noticed soon.
+	RetryMost = time.Minute
+	// Deliveries bounds the deliveries under way at once.
+	Deliveries = 8
+	// Page is how many rows a reader takes at once, so that no reader holds the database for long.
+	Page = 1000
+)

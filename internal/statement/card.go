@@ -1,0 +1,138 @@
+package statement
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"entente.example/internal/limit"
+)
+
+// Card is a member's own statement of where it is reached and which keys are its own. It is signed by every signing key
+// that it lists, so nobody can list a key of somebody else. See docs/formats/card.md.
+type Card struct {
+	Member       string       `toml:"member"`
+	Version      int64        `toml:"version"`
+	Created      time.Time    `toml:"created"`
+	Address      string       `toml:"address"`                // HOST:PORT of the peer port
+	Jurisdiction string       `toml:"jurisdiction,omitempty"` // ISO 3166-1 alpha-2, or empty
+	Statement    string       `toml:"statement_key"`          // MEMBER/statement+HASH+BASE64
+	Recovery     string       `toml:"recovery_key"`
+	Log          string       `toml:"log_key"` // named after the log, MEMBER/log/1
+	Witness      string       `toml:"witness_key"`
+	CA           string       `toml:"ca"` // certificates in PEM, opaque here
+	Sealing      []SealingKey `toml:"sealing"`
+}
+
+// SealingKey is a key to which documents for the member are sealed.
+type SealingKey struct {
+	Epoch     int64  `toml:"epoch"`
+	Recipient string `toml:"recipient"` // age1pq…
+}
+
+func (Card) kind() Kind { return KindCard }
+func (Card) most() int  { return limit.Statement }
+
+func (c Card) signers() []string {
+	return []string{c.Member + "/statement", c.Member + "/recovery", keyName(c.Log), c.Member + "/witness"}
+}
+
+func keyName(vkey string) string {
+	name, _, _ := strings.Cut(vkey, "+")
+	return name
+}
+
+func (c Card) validate() error {
+	if err := ValidMember(c.Member); err != nil {
+		return wrong("member", "%v", err)
+	}
+	if c.Version < 1 {
+		return wrong("version", "begins with 1")
+	}
+	if err := validTimes(map[string]time.Time{"created": c.Created}); err != nil {
+		return err
+	}
+	if err := ValidAddress(c.Address); err != nil {
+		return wrong("address", "%v", err)
+	}
+	if c.Jurisdiction != "" && ValidJurisdiction(c.Jurisdiction) != nil {
+		return wrong("jurisdiction", "%v", ValidJurisdiction(c.Jurisdiction))
+	}
+	if err := ValidLog(keyName(c.Log), c.Member); err != nil {
+		return wrong("log_key", "%v", err)
+	}
+	for _, k := range []struct{ field, vkey, name string }{
+		{"statement_key", c.Statement, c.Member + "/statement"},
+		{"recovery_key", c.Recovery, c.Member + "/recovery"},
+		{"log_key", c.Log, keyName(c.Log)},
+		{"witness_key", c.Witness, c.Member + "/witness"},
+	} {
+		if err := checkKey(k.field, k.vkey, k.name); err != nil {
+			return err
+		}
+	}
+	if len(c.CA) == 0 || len(c.CA) > limit.CA || !strings.HasPrefix(c.CA, "-----BEGIN CERTIFICATE-----\n") {
+		return wrong("ca", "must be certificates in PEM, at most %d bytes", limit.CA)
+	}
+	if len(c.Sealing) == 0 || len(c.Sealing) > limit.SealingKeys {
+		return wrong("sealing", "must be between 1 and %d keys", limit.SealingKeys)
+	}
+	for i, s := range c.Sealing {
+		if s.Epoch < 1 || i > 0 && s.Epoch >= c.Sealing[i-1].Epoch {
+			return wrong("sealing", "epochs begin with 1, and the newest stands first")
+		}
+		if !strings.HasPrefix(s.Recipient, "age1pq1") || strings.ToLower(s.Recipient) != s.Recipient {
+			return wrong("recipient", "must be a post-quantum hybrid age recipient, age1pq1…")
+		}
+	}
+	return nil
+}
+
+// ValidLog checks a log's name: MEMBER/log/N.
+func ValidLog(name, member string) error {
+	n, ok := strings.CutPrefix(name, member+"/log/")
+	epoch, err := strconv.ParseUint(n, 10, 31)
+	if !ok || err != nil || epoch < 1 || strconv.FormatUint(epoch, 10) != n {
+		return fmt.Errorf("%.80q is not of the form %s/log/N", name, member)
+	}
+	return nil
+}
+
+// ValidJurisdiction checks the form of an ISO 3166-1 alpha-2 code.
+func ValidJurisdiction(s string) error {
+	if len(s) != 2 || s[0] < 'A' || s[0] > 'Z' || s[1] < 'A' || s[1] > 'Z' {
+		return fmt.Errorf("%.80q is not a country code of two capital letters", s)
+	}
+	return nil
+}
+
+// ValidAddress checks HOST:PORT, where HOST is a lower-case DNS name or an IP address.
+func ValidAddress(s string) error {
+	bad := fmt.Errorf("%.80q is not HOST:PORT, with a lower-case DNS name or an IP address (IPv6 in brackets) and a port from 1 to 65535", s)
+	if len(s) > limit.Address {
+		return bad
+	}
+	at := strings.LastIndexByte(s, ':')
+	if at < 1 {
+		return bad
+	}
+	host, port := s[:at], s[at+1:]
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return bad
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil || !ip.Is6() || "["+ip.String()+"]" != host {
+			return bad
+		}
+		return nil
+	}
+	for _, part := range strings.Split(host, ".") {
+		if part == "" || len(part) > 63 || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || part[0] == '-' || part[len(part)-1] == '-' {
+			return bad
+		}
+	}
+	return nil
+}

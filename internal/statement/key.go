@@ -1,0 +1,94 @@
+package statement
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Key is a signing key with its public half. It implements note.Signer, and prints only its public half.
+type Key struct {
+	note.Signer
+	// Public is the verifier key in the notation of signed notes, NAME+HASH+BASE64.
+	Public string
+	secret string
+}
+
+// GenerateKey makes an Ed25519 key of that name, such as "alpha/statement", from rand.
+func GenerateKey(rand io.Reader, name string) (*Key, error) {
+	secret, _, err := note.GenerateKey(rand, name)
+	if err != nil {
+		return nil, fmt.Errorf("generate key %s: %w", name, err)
+	}
+	return ParseKey(secret)
+}
+
+// ParseKey reads the secret notation PRIVATE+KEY+NAME+HASH+BASE64. Its errors never repeat the text.
+func ParseKey(secret string) (*Key, error) {
+	secret = strings.TrimSpace(secret)
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		return nil, errors.New("parse key: not a signing key in the notation of signed notes")
+	}
+	parts := strings.Split(secret, "+")
+	seed, err := base64.StdEncoding.Strict().DecodeString(parts[len(parts)-1])
+	if err != nil || len(seed) != 1+ed25519.SeedSize {
+		return nil, errors.New("parse key: not an Ed25519 seed")
+	}
+	public := ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey)
+	vkey, err := note.NewEd25519VerifierKey(signer.Name(), public)
+	if err != nil {
+		return nil, fmt.Errorf("parse key %s: %w", signer.Name(), err)
+	}
+	return &Key{Signer: signer, Public: vkey, secret: secret}, nil
+}
+
+// Reveal gives the secret notation, for the file that holds it.
+func (k *Key) Reveal() string { return k.secret }
+
+// String gives the public half.
+func (k *Key) String() string { return k.Public }
+
+// GoString gives the public half.
+func (k *Key) GoString() string { return k.Public }
+
+// Format prints the public half, whatever the verb.
+func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Public) }
+
+// checkKey checks that a vkey is canonical and bears exactly that name.
+func checkKey(field, vkey, name string) error {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return wrong(field, "not a verifier key in the notation of signed notes")
+	}
+	if v.Name() != name {
+		return wrong(field, "the key is named %.80q, expected %q", v.Name(), name)
+	}
+	raw, err := KeyBytes(vkey)
+	if err != nil {
+		return wrong(field, "%v", err)
+	}
+	if again, err := note.NewEd25519VerifierKey(name, raw); err != nil || again != vkey {
+		return wrong(field, "not the one spelling of its key")
+	}
+	return nil
+}
+
+// KeyBytes gives the bare Ed25519 public key of a vkey. A note's signature does not cover the key's name, so two keys
+// are the same if these bytes are, whatever they are called.
+func KeyBytes(vkey string) (ed25519.PublicKey, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) != 3 {
+		return nil, errors.New("not a verifier key")
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(parts[2])
+	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != 1 {
+		return nil, errors.New("not an Ed25519 verifier key")
+	}
+	return ed25519.PublicKey(b[1:]), nil
+}

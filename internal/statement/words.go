@@ -1,0 +1,142 @@
+package statement
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"entente.example/internal/limit"
+)
+
+// ValidMember checks a member's name: a lower-case word of letters, digits and inner hyphens that begins with a letter.
+// It is also the member's SPIFFE trust domain and the first part of its keys' names.
+func ValidMember(s string) error {
+	if err := lowerWord(s, limit.MemberName); err != nil {
+		return fmt.Errorf("member name %.80q %w", s, err)
+	}
+	return nil
+}
+
+// ValidPerson checks a person's name; the rule is that of members.
+func ValidPerson(s string) error {
+	if err := lowerWord(s, limit.PersonName); err != nil {
+		return fmt.Errorf("person name %.80q %w", s, err)
+	}
+	return nil
+}
+
+// ValidName checks the name of an alliance, agreement or purpose; the rule is that of members, with up to 64 characters.
+func ValidName(s string) error {
+	if err := lowerWord(s, limit.Word); err != nil {
+		return fmt.Errorf("name %.80q %w", s, err)
+	}
+	return nil
+}
+
+func lowerWord(s string, most int) error {
+	if s == "" {
+		return fmt.Errorf("is empty")
+	}
+	if len(s) > most {
+		return fmt.Errorf("is longer than %d characters", most)
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z'
+		inner := ('0' <= c && c <= '9' || c == '-') && i > 0
+		if !letter && !inner {
+			return fmt.Errorf("must be lower-case letters, digits and hyphens, and begin with a letter")
+		}
+	}
+	if s[len(s)-1] == '-' {
+		return fmt.Errorf("must not end with a hyphen")
+	}
+	return nil
+}
+
+// ValidLabel checks a label's form: printable ASCII without spaces or quotes, at most 64 characters. Whether a scheme
+// knows it is policy's business.
+func ValidLabel(s string) error {
+	if s == "" || len(s) > limit.Word {
+		return fmt.Errorf("label %.80q must have between 1 and %d characters", s, limit.Word)
+	}
+	for _, r := range s {
+		if r <= ' ' || r > '~' || r == '"' || r == '\\' {
+			return fmt.Errorf("label %.80q must be printable ASCII without spaces, quotes or backslashes", s)
+		}
+	}
+	return nil
+}
+
+// devices are names that Windows gives to devices, with any extension.
+var devices = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true, "CONIN$": true, "CONOUT$": true}
+
+// ValidFileName checks a document's name: one path element that is harmless on every system and reads as it is.
+// Control, format (zero-width, bidi) and separator characters, path separators, colons, names of Windows devices,
+// leading or trailing spaces and trailing dots are refused.
+func ValidFileName(s string) error {
+	bad := func(why string) error { return fmt.Errorf("file name %.80q %s", s, why) }
+	switch {
+	case s == "":
+		return bad("is empty")
+	case len(s) > limit.FileName:
+		return bad(fmt.Sprintf("is longer than %d bytes", limit.FileName))
+	case !utf8.ValidString(s):
+		return bad("is not valid UTF-8")
+	case s == "." || s == "..":
+		return bad("names a folder")
+	case strings.ContainsAny(s, `/\`):
+		return bad("contains a path separator")
+	case strings.ContainsRune(s, ':'):
+		return bad("contains a colon, which some systems take for a drive or a stream")
+	case strings.TrimSpace(s) != s || strings.HasSuffix(s, "."):
+		return bad("begins or ends with a space, or ends with a dot")
+	}
+	if r, ok := unreadable(s, false); ok {
+		return bad(fmt.Sprintf("contains the invisible or control character %U", r))
+	}
+	stem, _, _ := strings.Cut(strings.ToUpper(s), ".")
+	stem = strings.TrimRight(stem, " ")
+	if devices[stem] || (len([]rune(stem)) == 4 && (strings.HasPrefix(stem, "COM") || strings.HasPrefix(stem, "LPT")) && strings.ContainsAny(stem[3:], "0123456789¹²³")) {
+		return bad("is a device on Windows")
+	}
+	return nil
+}
+
+// validLine checks a free text of one line: not empty, readable, at most `most` bytes.
+func validLine(s string, most int) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("is empty")
+	case len(s) > most:
+		return fmt.Errorf("is longer than %d bytes", most)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("is not valid UTF-8")
+	}
+	if r, ok := unreadable(s, false); ok {
+		return fmt.Errorf("contains the invisible or control character %U", r)
+	}
+	return nil
+}
+
+// bidi are the characters that change the direction of text, so that a line can read differently from what it says.
+var bidi = &unicode.RangeTable{R16: []unicode.Range16{
+	{Lo: 0x061c, Hi: 0x061c, Stride: 1}, {Lo: 0x200e, Hi: 0x200f, Stride: 1},
+	{Lo: 0x202a, Hi: 0x202e, Stride: 1}, {Lo: 0x2066, Hi: 0x2069, Stride: 1},
+}}
+
+// unreadable finds the first character that a reader would not see as it is. In prose, line feeds are allowed, and
+// format characters too as far as scripts need them (a zero-width joiner, say), but never a change of direction.
+func unreadable(s string, prose bool) (rune, bool) {
+	for _, r := range s {
+		switch {
+		case prose && r == '\n':
+		case unicode.In(r, unicode.Cc, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp, bidi), r == 0xfeff, r == utf8.RuneError:
+			return r, true
+		case !prose && unicode.In(r, unicode.Cf):
+			return r, true
+		}
+	}
+	return 0, false
+}
