@@ -1,0 +1,319 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"entente.example/internal/statement"
+)
+
+// Blobs keeps sealed payloads as files, dir/blobs/HH/HASH, where HASH is the hash of the manifest and HH its first two digits.
+// What is still being written stands in dir/staging. It may be used concurrently; one process at a time may write.
+//
+// The order that makes a document durable is: stage, Commit (file synced, renamed, folder synced), and only then the
+// transaction that names it. So a crash leaves a blob that nothing names, which Prune removes, but never a name without
+// its blob.
+type Blobs struct {
+	blobs   string
+	staging string
+
+	mu   sync.Mutex
+	open map[string]bool // staging files in use, by name
+}
+
+// OpenBlobs opens the folders blobs and staging in a home, and makes them if they are not there.
+func OpenBlobs(dir string) (*Blobs, error) {
+	b := &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}}
+	for _, d := range []string{b.blobs, b.staging} {
+		if err := makeDir(d); err != nil {
+			return nil, fmt.Errorf("open blobs: %w", err)
+		}
+	}
+	return b, nil
+}
+
+// ReadBlobs opens the folder blobs in a home for reading only. It makes nothing; a folder that is not there is empty.
+func ReadBlobs(dir string) *Blobs {
+	return &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}}
+}
+
+// makeDir makes a folder durable, unless it is there.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(dir))
+}
+
+// Staging is a file that is being written. One goroutine may use it. It must be committed, discarded or closed.
+type Staging struct {
+	blobs *Blobs
+	name  string
+	file  *os.File
+	size  int64
+}
+
+// Stage opens the staging file of that name and goes on at its end, or makes it. A name is a short word of lower-case letters,
+// digits and hyphens. ErrBusy while it is open already.
+//
+// The end of a file that was being written when the power failed may hold garbage: whoever goes on with one hashes it from
+// its start, as NewReader gives it.
+func (b *Blobs) Stage(name string) (*Staging, error) {
+	if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return nil, fmt.Errorf("stage %.80q: not a name for a staging file", name)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open[name] {
+		return nil, fmt.Errorf("stage %s: %w", name, ErrBusy)
+	}
+	f, err := os.OpenFile(filepath.Join(b.staging, name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("stage: %w", err)
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("stage: %w", err), f.Close())
+	}
+	b.open[name] = true
+	return &Staging{blobs: b, name: name, file: f, size: size}, nil
+}
+
+// Size is the number of bytes that are there.
+func (s *Staging) Size() int64 { return s.size }
+
+// Write appends. After an error the size is what was written.
+func (s *Staging) Write(p []byte) (int, error) {
+	n, err := s.file.WriteAt(p, s.size)
+	s.size += int64(n)
+	return n, err
+}
+
+// ReadAt reads what is there, as io.ReaderAt.
+func (s *Staging) ReadAt(p []byte, off int64) (int, error) { return s.file.ReadAt(p, off) }
+
+// NewReader reads from the start to the present end.
+func (s *Staging) NewReader() io.Reader { return io.NewSectionReader(s.file, 0, s.size) }
+
+// Truncate cuts the file to a size that it has reached before, 0 to begin again.
+func (s *Staging) Truncate(size int64) error {
+	if size < 0 || size > s.size {
+		return fmt.Errorf("truncate staging file to %d bytes: it has %d", size, s.size)
+	}
+	if err := s.file.Truncate(size); err != nil {
+		return err
+	}
+	s.size = size
+	return nil
+}
+
+// Sync makes what is there durable.
+func (s *Staging) Sync() error { return s.file.Sync() }
+
+// Close leaves the file for a later Stage of the same name. After Commit or Discard it does nothing.
+func (s *Staging) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	s.blobs.mu.Lock()
+	delete(s.blobs.open, s.name)
+	s.blobs.mu.Unlock()
+	return err
+}
+
+// Discard removes the file.
+func (s *Staging) Discard() error {
+	if s.file == nil {
+		return nil
+	}
+	// Removed while it still is ours by name. Not durably: after a crash Sweep finds it again.
+	err := os.Remove(filepath.Join(s.blobs.staging, s.name))
+	return errors.Join(s.Close(), err)
+}
+
+// Commit makes the file the blob of that manifest. When it returns nil, the blob is durable under its name. The staging
+// file is closed in any case; after an error it is still there, unless the rename was reached.
+func (s *Staging) Commit(key statement.Hash) error {
+	if s.file == nil {
+		return fmt.Errorf("commit blob %s: the staging file is closed", key.Short())
+	}
+	if err := s.commit(key); err != nil {
+		return errors.Join(fmt.Errorf("commit blob %s: %w", key.Short(), err), s.Close())
+	}
+	return nil
+}
+
+func (s *Staging) commit(key statement.Hash) error {
+	// A crash before the sync leaves a staging file with a doubtful end.
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	to := s.blobs.path(key)
+	if err := makeDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	// A file that is open cannot be renamed on Windows. The name stays ours until it has moved.
+	from := filepath.Join(s.blobs.staging, s.name)
+	if err := s.file.Close(); err != nil {
+		return err
+	}
+	// A crash here leaves either name, with all the bytes.
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	// Until now the new name could be lost in a crash, and with it the blob. From here on it is durable.
+	if err := SyncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	s.file = nil
+	s.blobs.mu.Lock()
+	delete(s.blobs.open, s.name)
+	s.blobs.mu.Unlock()
+	return nil
+}
+
+func (b *Blobs) path(key statement.Hash) string {
+	h := key.String()
+	return filepath.Join(b.blobs, h[:2], h)
+}
+
+// Open opens a blob for reading and gives its size in bytes, or ErrNotFound.
+func (b *Blobs) Open(key statement.Hash) (*os.File, int64, error) {
+	f, err := os.Open(b.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("open blob %s: %w", key.Short(), ErrNotFound)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open blob: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a file")
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("open blob %s: %w", key.Short(), err), f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// Has tells whether a blob is there.
+func (b *Blobs) Has(key statement.Hash) (bool, error) {
+	info, err := os.Stat(b.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Mode().IsRegular(), err
+}
+
+// Remove removes a blob, durably. One that is not there is no error.
+func (b *Blobs) Remove(key statement.Hash) error {
+	path := b.path(key)
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove blob: %w", err)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Walk calls fn for every file below blobs: its path there, with slashes, and its key, or ok false for a file that is no blob.
+func (b *Blobs) Walk(fn func(path string, key statement.Hash, ok bool) error) error {
+	err := filepath.WalkDir(b.blobs, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed meanwhile, or there are no blobs yet
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(b.blobs, path)
+		if err != nil {
+			return err
+		}
+		key, err := statement.ParseHash(d.Name())
+		return fn(filepath.ToSlash(rel), key, err == nil && d.Type().IsRegular() && path == b.path(key))
+	})
+	if err != nil {
+		return fmt.Errorf("walk blobs: %w", err)
+	}
+	return nil
+}
+
+// Prune removes the blobs that keep does not want, and gives their number. It must not run while somebody is committing
+// blobs: between its commit and its transaction a blob looks as if nothing named it.
+func (b *Blobs) Prune(keep func(statement.Hash) (bool, error)) (int, error) {
+	removed := 0
+	err := b.Walk(func(_ string, key statement.Hash, ok bool) error {
+		if !ok {
+			return nil // not ours to remove; audit.VerifyHome reports it
+		}
+		wanted, err := keep(key)
+		if err != nil || wanted {
+			return err
+		}
+		removed++
+		return b.Remove(key)
+	})
+	return removed, err
+}
+
+// Sweep removes the staging files that have not grown since a time and are not open, and gives their number.
+func (b *Blobs) Sweep(since time.Time) (int, error) {
+	removed := 0
+	err := b.eachStaging(func(info fs.FileInfo) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.open[info.Name()] || !info.ModTime().Before(since) {
+			return nil
+		}
+		removed++
+		return os.Remove(filepath.Join(b.staging, info.Name()))
+	})
+	return removed, err
+}
+
+// Staged adds up the bytes of the staging files whose names begin so.
+func (b *Blobs) Staged(prefix string) (int64, error) {
+	var sum int64
+	err := b.eachStaging(func(info fs.FileInfo) error {
+		if strings.HasPrefix(info.Name(), prefix) {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum, err
+}
+
+func (b *Blobs) eachStaging(fn func(fs.FileInfo) error) error {
+	entries, err := os.ReadDir(b.staging)
+	if err != nil {
+		return fmt.Errorf("read staging folder: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // committed or discarded meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("read staging folder: %w", err)
+		}
+		if err := fn(info); err != nil {
+			return fmt.Errorf("sweep staging folder: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+-- The portable subset of SQL, read alike by SQLite and PostgreSQL: BIGINT microseconds since 1970 for times (UTC), BYTEA for
+-- bytes, no defaults, no generated keys. A SHA-256 is 32 bytes. Nothing here is a secret key, and no document's content.
+--
+-- Every column but the bookkeeping ones (updated; attempts, due, last_error) can be derived from the statements and the
+-- log, and audit.VerifyHome derives it: a change by hand is found.
+
+-- +goose Up
+
+-- Statements as they were signed. Never changed, never marshalled again.
+CREATE TABLE statement (
+    sha256 BYTEA NOT NULL PRIMARY KEY,
+    kind   TEXT  NOT NULL,
+    raw    BYTEA NOT NULL
+);
+
+CREATE TABLE charter (
+    version BIGINT NOT NULL PRIMARY KEY,
+    sha256  BYTEA  NOT NULL UNIQUE REFERENCES statement (sha256)
+);
+
+CREATE TABLE card (
+    member  TEXT   NOT NULL,
+    version BIGINT NOT NULL,
+    sha256  BYTEA  NOT NULL UNIQUE REFERENCES statement (sha256),
+    PRIMARY KEY (member, version)
+);
+
+CREATE TABLE agreement (
+    sha256  BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    name    TEXT   NOT NULL,
+    version BIGINT NOT NULL,
+    UNIQUE (name, version)
+);
+
+-- header is the age header: without it the blob cannot be opened. It is NULL where nothing was kept, as for a refused document.
+-- salt opens the content commitment and is the sender's alone.
+CREATE TABLE manifest (
+    sha256  BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    sender  TEXT   NOT NULL,
+    id      TEXT   NOT NULL,
+    created BIGINT NOT NULL,
+    size    BIGINT NOT NULL,
+    header  BYTEA,
+    salt    BYTEA,
+    UNIQUE (sender, id)
+);
+CREATE INDEX manifest_by_time ON manifest (created, sha256);
+CREATE INDEX manifest_by_id ON manifest (id);
+
+-- One manifest to one recipient. At the sender a row for each recipient, at a recipient one row, its own.
+CREATE TABLE exchange (
+    manifest  BYTEA  NOT NULL REFERENCES manifest (sha256),
+    recipient TEXT   NOT NULL,
+    state     TEXT   NOT NULL,
+    updated   BIGINT NOT NULL,
+    PRIMARY KEY (manifest, recipient)
+);
+
+-- manifest has no foreign key: a manifest whose id was taken by another is refused with a receipt, and has no row.
+CREATE TABLE receipt (
+    sha256   BYTEA NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    manifest BYTEA NOT NULL,
+    member   TEXT  NOT NULL,
+    kind     TEXT  NOT NULL,
+    UNIQUE (manifest, member, kind)
+);
+
+-- What still has to reach a peer. A row goes when it has.
+CREATE TABLE outbox (
+    peer       TEXT   NOT NULL,
+    kind       TEXT   NOT NULL,
+    statement  BYTEA  NOT NULL REFERENCES statement (sha256),
+    attempts   BIGINT NOT NULL,
+    due        BIGINT NOT NULL,
+    last_error TEXT   NOT NULL,
+    PRIMARY KEY (peer, kind, statement)
+);
+CREATE INDEX outbox_by_due ON outbox (due);
+
+-- The log: leaves, what is private behind them, and the hashes of the Merkle tree in the order of
+-- golang.org/x/mod/sumdb/tlog.StoredHashIndex. Rows are only ever added.
+CREATE TABLE leaf (
+    idx  BIGINT NOT NULL PRIMARY KEY,
+    body BYTEA  NOT NULL
+);
+
+CREATE TABLE private (
+    leaf  BIGINT NOT NULL REFERENCES leaf (idx),
+    field TEXT   NOT NULL,
+    salt  BYTEA  NOT NULL,
+    value BYTEA  NOT NULL,
+    PRIMARY KEY (leaf, field)
+);
+
+CREATE TABLE tree (
+    idx  BIGINT NOT NULL PRIMARY KEY,
+    hash BYTEA  NOT NULL
+);
+
+-- The newest checkpoint, as it was signed. At most one row.
+CREATE TABLE checkpoint (
+    size BIGINT NOT NULL PRIMARY KEY,
+    note BYTEA  NOT NULL
+);
+
+-- +goose Down
+DROP TABLE checkpoint;
+DROP TABLE tree;
+DROP TABLE private;
+DROP TABLE leaf;
+DROP TABLE outbox;
+DROP TABLE receipt;
+DROP TABLE exchange;
+DROP TABLE manifest;
+DROP TABLE agreement;
+DROP TABLE card;
+DROP TABLE charter;
+DROP TABLE statement;

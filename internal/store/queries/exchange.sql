@@ -1,0 +1,79 @@
+-- name: InsertManifest :execrows
+INSERT INTO manifest (sha256, sender, id, created, size, header, salt) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING;
+
+-- name: Manifest :one
+SELECT m.sha256, m.sender, m.id, m.created, m.size, s.raw FROM manifest m JOIN statement s ON s.sha256 = m.sha256 WHERE m.sha256 = $1;
+
+-- name: ManifestByID :one
+SELECT m.sha256, m.sender, m.id, m.created, m.size, s.raw FROM manifest m JOIN statement s ON s.sha256 = m.sha256
+WHERE m.sender = $1 AND m.id = $2;
+
+-- name: Header :one
+SELECT header FROM manifest WHERE sha256 = $1;
+
+-- name: Salt :one
+SELECT salt FROM manifest WHERE sha256 = $1;
+
+-- name: Held :one
+SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS held FROM manifest WHERE sender = $1 AND header IS NOT NULL;
+
+-- name: ManifestsAfter :many
+SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;
+
+-- name: InsertExchange :execrows
+INSERT INTO exchange (manifest, recipient, state, updated) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: SetState :execrows
+UPDATE exchange SET state = $3, updated = $4 WHERE manifest = $1 AND recipient = $2;
+
+-- name: Exchange :one
+SELECT e.manifest, m.sender, m.id, e.recipient, e.state, e.updated, m.created, m.size,
+    CAST(COALESCE(o.attempts, 0) AS BIGINT) AS attempts, CAST(COALESCE(o.due, 0) AS BIGINT) AS due,
+    CAST(COALESCE(o.last_error, '') AS TEXT) AS last_error
+FROM exchange e JOIN manifest m ON m.sha256 = e.manifest
+LEFT JOIN outbox o ON o.peer = e.recipient AND o.kind = 'document' AND o.statement = e.manifest
+WHERE e.manifest = $1 AND e.recipient = $2;
+
+-- Newest first. Empty arguments do not filter; the cursor is the (created, manifest, recipient) of the last row seen.
+-- name: Exchanges :many
+SELECT e.manifest, m.sender, m.id, e.recipient, e.state, e.updated, m.created, m.size,
+    CAST(COALESCE(o.attempts, 0) AS BIGINT) AS attempts, CAST(COALESCE(o.due, 0) AS BIGINT) AS due,
+    CAST(COALESCE(o.last_error, '') AS TEXT) AS last_error
+FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+LEFT JOIN outbox o ON o.peer = e.recipient AND o.kind = 'document' AND o.statement = e.manifest
+WHERE (CAST(sqlc.arg(sender) AS TEXT) = '' OR m.sender = CAST(sqlc.arg(sender) AS TEXT))
+    AND (CAST(sqlc.arg(id) AS TEXT) = '' OR m.id = CAST(sqlc.arg(id) AS TEXT))
+    AND (CAST(sqlc.arg(recipient) AS TEXT) = '' OR e.recipient = CAST(sqlc.arg(recipient) AS TEXT))
+    AND (CAST(sqlc.arg(state) AS TEXT) = '' OR e.state = CAST(sqlc.arg(state) AS TEXT))
+    AND m.created <= sqlc.arg(created)
+    AND (m.created < sqlc.arg(created) OR m.sha256 < sqlc.arg(manifest)
+        OR (m.sha256 = sqlc.arg(manifest) AND e.recipient > CAST(sqlc.arg(after_recipient) AS TEXT)))
+ORDER BY m.created DESC, m.sha256 DESC, e.recipient LIMIT sqlc.arg(most);
+
+-- The exchanges that a reference may mean: every given part is exact or, where its length says so, a prefix.
+-- name: MatchExchanges :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE substr(m.sender, 1, CAST(sqlc.arg(sender_length) AS INTEGER)) = CAST(sqlc.arg(sender) AS TEXT)
+    AND substr(m.id, 1, CAST(sqlc.arg(id_length) AS INTEGER)) = CAST(sqlc.arg(id) AS TEXT)
+    AND substr(e.recipient, 1, CAST(sqlc.arg(recipient_length) AS INTEGER)) = CAST(sqlc.arg(recipient) AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
+
+-- name: ExchangesAfter :many
+SELECT manifest, recipient, state, updated FROM exchange
+WHERE manifest > sqlc.arg(manifest) OR (manifest = sqlc.arg(manifest) AND recipient > sqlc.arg(recipient))
+ORDER BY manifest, recipient LIMIT sqlc.arg(most);
+
+-- name: InsertReceipt :execrows
+INSERT INTO receipt (sha256, manifest, member, kind) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: Receipt :one
+SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.manifest = $1 AND r.member = $2 AND r.kind = $3;
+
+-- name: ReceiptHash :one
+SELECT sha256 FROM receipt WHERE manifest = $1 AND member = $2 AND kind = $3;
+
+-- name: Receipts :many
+SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.manifest = $1 AND r.member = $2 ORDER BY r.kind DESC;
+
+-- name: ReceiptsAfter :many
+SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;

@@ -1,0 +1,45 @@
+-- name: InsertStatement :exec
+INSERT INTO statement (sha256, kind, raw) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING;
+
+-- name: Statement :one
+SELECT raw FROM statement WHERE sha256 = $1;
+
+-- name: StatementsAfter :many
+SELECT sha256, kind, raw FROM statement WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;
+
+-- name: InsertCharter :execrows
+INSERT INTO charter (version, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: CharterByVersion :one
+SELECT sha256 FROM charter WHERE version = $1;
+
+-- name: Charters :many
+SELECT c.version, c.sha256, s.raw FROM charter c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.version;
+
+-- name: InsertCard :execrows
+INSERT INTO card (member, version, sha256) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: CardByVersion :one
+SELECT sha256 FROM card WHERE member = $1 AND version = $2;
+
+-- name: Cards :many
+SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version;
+
+-- name: InsertAgreement :execrows
+INSERT INTO agreement (sha256, name, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: AgreementByVersion :one
+SELECT sha256 FROM agreement WHERE name = $1 AND version = $2;
+
+-- name: Agreements :many
+SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.name, a.version;
+
+-- name: AgreementByHash :one
+SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 WHERE a.sha256 = $1;
+
+-- name: AgreementByName :one
+SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256
+WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1;
+
+-- name: Generation :one
+SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation;
