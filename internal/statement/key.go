@@ -35,7 +35,7 @@ func ParseKey(secret string) (*Key, error) {
 	if err != nil {
 		return nil, errors.New("parse key: not a signing key in the notation of signed notes")
 	}
-	parts := strings.Split(secret, "+")
+	parts := strings.SplitN(secret, "+", 5) // base64 has a plus of its own
 	seed, err := base64.StdEncoding.Strict().DecodeString(parts[len(parts)-1])
 	if err != nil || len(seed) != 1+ed25519.SeedSize {
 		return nil, errors.New("parse key: not an Ed25519 seed")
