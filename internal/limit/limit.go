@@ -29,6 +29,8 @@ const (
 	Members = 64
 	// SealingKeys bounds the sealing keys on a card: one in use and those that retire.
 	SealingKeys = 8
+	// Recipient bounds a sealing key as it is written: a hybrid age recipient has 1,959 characters.
+	Recipient = 2 << 10
 	// Reasons bounds the reasons in a receipt. Base rules number fewer than 20; the rest is room for agreements.
 	Reasons = 64
 	// Purposes bounds the purposes that an agreement lists.

@@ -66,16 +66,23 @@ func (a Agreement) validate() error {
 	if a.RetainDays < 1 || a.RetainDays > limit.RetentionDays {
 		return wrong("retain_days_max", "must be between 1 and %d", limit.RetentionDays)
 	}
-	if err := validTimes(map[string]time.Time{"not_before": a.NotBefore, "not_after": a.NotAfter}); err != nil {
+	if err := firstError(validTime("not_before", a.NotBefore), validTime("not_after", a.NotAfter)); err != nil {
 		return err
 	}
 	if !a.NotAfter.After(a.NotBefore) {
 		return wrong("not_after", "is not after not_before")
 	}
-	for name, s := range map[string]string{"policy": a.Policy, "prose": a.Prose} {
-		if s != "" && !strings.HasSuffix(s, "\n") {
-			return fmt.Errorf("the %s must end with a line feed", name)
+	for _, s := range []struct{ name, text string }{{"policy", a.Policy}, {"prose", a.Prose}} {
+		if s.text != "" && !strings.HasSuffix(s.text, "\n") {
+			return fmt.Errorf("the %s must end with a line feed", s.name)
 		}
+	}
+	// Otherwise the rest of the policy would be read as prose.
+	if strings.Contains("\n"+a.Policy, "\n"+proseLine) {
+		return fmt.Errorf("the policy must not contain the line %q", strings.TrimSpace(proseLine))
+	}
+	if r, ok := unreadable(strings.ReplaceAll(a.Policy, "\n", ""), false); ok {
+		return fmt.Errorf("the policy contains the invisible or control character %U", r)
 	}
 	return nil
 }

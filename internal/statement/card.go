@@ -51,7 +51,7 @@ func (c Card) validate() error {
 	if c.Version < 1 {
 		return wrong("version", "begins with 1")
 	}
-	if err := validTimes(map[string]time.Time{"created": c.Created}); err != nil {
+	if err := validTime("created", c.Created); err != nil {
 		return err
 	}
 	if err := ValidAddress(c.Address); err != nil {
@@ -69,11 +69,11 @@ func (c Card) validate() error {
 		{"log_key", c.Log, keyName(c.Log)},
 		{"witness_key", c.Witness, c.Member + "/witness"},
 	} {
-		if err := checkKey(k.field, k.vkey, k.name); err != nil {
+		if err := checkKey(0, k.field, k.vkey, k.name); err != nil {
 			return err
 		}
 	}
-	if len(c.CA) == 0 || len(c.CA) > limit.CA || !strings.HasPrefix(c.CA, "-----BEGIN CERTIFICATE-----\n") {
+	if len(c.CA) == 0 || len(c.CA) > limit.CA || !isPEM(c.CA) {
 		return wrong("ca", "must be certificates in PEM, at most %d bytes", limit.CA)
 	}
 	if len(c.Sealing) == 0 || len(c.Sealing) > limit.SealingKeys {
@@ -81,13 +81,23 @@ func (c Card) validate() error {
 	}
 	for i, s := range c.Sealing {
 		if s.Epoch < 1 || i > 0 && s.Epoch >= c.Sealing[i-1].Epoch {
-			return wrong("sealing", "epochs begin with 1, and the newest stands first")
+			return wrongIn(i, "epoch", "epochs begin with 1, and the newest stands first")
 		}
-		if !strings.HasPrefix(s.Recipient, "age1pq1") || strings.ToLower(s.Recipient) != s.Recipient {
-			return wrong("recipient", "must be a post-quantum hybrid age recipient, age1pq1…")
+		if data, ok := strings.CutPrefix(s.Recipient, "age1pq1"); !ok || len(s.Recipient) > limit.Recipient || !isAlphanumeric(data) {
+			return wrongIn(i, "recipient", "must be a post-quantum hybrid age recipient, age1pq1…, in lower case")
 		}
 	}
 	return nil
+}
+
+// isPEM tells whether s begins as certificates in PEM do and is ASCII. What is inside is opaque here.
+func isPEM(s string) bool {
+	return strings.HasPrefix(s, "-----BEGIN CERTIFICATE-----\n") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') })
+}
+
+func isAlphanumeric(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
 // ValidLog checks a log's name: MEMBER/log/N.
@@ -124,12 +134,21 @@ func ValidAddress(s string) error {
 	}
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		if err != nil || !ip.Is6() || "["+ip.String()+"]" != host {
+		// A zone means something on one machine only, and an IPv4 address has a spelling of its own.
+		if err != nil || !ip.Is6() || ip.Is4In6() || ip.Zone() != "" || "["+ip.String()+"]" != host {
 			return bad
 		}
 		return nil
 	}
-	for _, part := range strings.Split(host, ".") {
+	parts := strings.Split(host, ".")
+	// No top-level domain is a number, so this is meant as an IPv4 address, of which systems read many spellings.
+	if strings.Trim(parts[len(parts)-1], "0123456789") == "" {
+		if ip, err := netip.ParseAddr(host); err != nil || ip.String() != host {
+			return bad
+		}
+		return nil
+	}
+	for _, part := range parts {
 		if part == "" || len(part) > 63 || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || part[0] == '-' || part[len(part)-1] == '-' {
 			return bad
 		}

@@ -51,7 +51,7 @@ func (c Charter) validate() error {
 	if c.Version != 1 {
 		return wrong("version", "a founding charter has version 1")
 	}
-	if err := validTimes(map[string]time.Time{"created": c.Created, "adopt_by": c.AdoptBy}); err != nil {
+	if err := firstError(validTime("created", c.Created), validTime("adopt_by", c.AdoptBy)); err != nil {
 		return err
 	}
 	if !c.AdoptBy.After(c.Created) {
@@ -70,14 +70,14 @@ func (c Charter) validate() error {
 	if len(names) < 2 {
 		return wrong("member", "an alliance has at least two")
 	}
-	for _, m := range c.Members {
+	for i, m := range c.Members {
 		if m.Standing != GoodStanding {
-			return wrong("standing", "a founder's standing is %q", GoodStanding)
+			return wrongIn(i, "standing", "a founder's standing is %q", GoodStanding)
 		}
-		if err := checkKey("statement_key", m.Statement, m.Name+"/statement"); err != nil {
+		if err := checkKey(i, "statement_key", m.Statement, m.Name+"/statement"); err != nil {
 			return err
 		}
-		if err := checkKey("recovery_key", m.Recovery, m.Name+"/recovery"); err != nil {
+		if err := checkKey(i, "recovery_key", m.Recovery, m.Name+"/recovery"); err != nil {
 			return err
 		}
 	}

@@ -152,7 +152,7 @@ func (l Leaf) validate() error {
 	if !slices.Contains(eventKinds, l.Kind) {
 		return fmt.Errorf("kind %.80q is unknown", l.Kind)
 	}
-	if err := validTimes(map[string]time.Time{"time": l.Time}); err != nil {
+	if err := validTime("time", l.Time); err != nil {
 		return err
 	}
 	if l.Time.Location() != time.UTC || l.Time.Nanosecond() != 0 {
@@ -168,12 +168,25 @@ func (l Leaf) validate() error {
 			return err
 		}
 	}
-	for _, word := range append(slices.Clone(l.Rules), l.Stage) {
-		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return fmt.Errorf("%.80q is not a plain word", word)
+	if l.Stage != "" {
+		if err := plainWord(l.Stage); err != nil {
+			return fmt.Errorf("stage %w", err)
+		}
+	}
+	for _, rule := range l.Rules {
+		if err := plainWord(rule); err != nil {
+			return fmt.Errorf("rule %w", err)
+		}
+	}
+	for _, h := range []*Hash{l.Manifest, l.Receipt, l.Statement} {
+		if h != nil && h.IsZero() {
+			return fmt.Errorf("a hash that is not known is left out")
 		}
 	}
 	for field, c := range l.Private {
+		if err := plainWord(field); err != nil {
+			return fmt.Errorf("private field %w", err)
+		}
 		digits, ok := strings.CutPrefix(c, CommitmentPrefix)
 		if _, err := ParseHash(digits); !ok || err != nil {
 			return fmt.Errorf("private field %.80q is not a commitment", field)

@@ -60,21 +60,21 @@ func (k *Key) GoString() string { return k.Public }
 // Format prints the public half, whatever the verb.
 func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Public) }
 
-// checkKey checks that a vkey is canonical and bears exactly that name.
-func checkKey(field, vkey, name string) error {
+// checkKey checks that a vkey is canonical and bears exactly that name. It stands in the nth repeated table, if in any.
+func checkKey(nth int, field, vkey, name string) error {
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
-		return wrong(field, "not a verifier key in the notation of signed notes")
+		return wrongIn(nth, field, "not a verifier key in the notation of signed notes")
 	}
 	if v.Name() != name {
-		return wrong(field, "the key is named %.80q, expected %q", v.Name(), name)
+		return wrongIn(nth, field, "the key is named %.80q, expected %q", v.Name(), name)
 	}
 	raw, err := KeyBytes(vkey)
 	if err != nil {
-		return wrong(field, "%v", err)
+		return wrongIn(nth, field, "%v", err)
 	}
 	if again, err := note.NewEd25519VerifierKey(name, raw); err != nil || again != vkey {
-		return wrong(field, "not the one spelling of its key")
+		return wrongIn(nth, field, "not the one spelling of its key")
 	}
 	return nil
 }

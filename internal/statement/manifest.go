@@ -85,6 +85,11 @@ func (m Manifest) ValidCore() error {
 	if len(m.SealedFor) != len(m.To) {
 		return wrong("sealed_for", "%d keys for %d recipients", len(m.SealedFor), len(m.To))
 	}
+	for i, h := range m.SealedFor {
+		if slices.Contains(m.SealedFor[:i], h) {
+			return wrong("sealed_for", "names the key %s twice", h.Short())
+		}
+	}
 	if err := ValidName(m.Agreement); err != nil {
 		return wrong("agreement", "%v", err)
 	}
@@ -94,7 +99,7 @@ func (m Manifest) ValidCore() error {
 	if err := ValidLabel(m.Label); err != nil {
 		return wrong("label", "%v", err)
 	}
-	if err := validTimes(map[string]time.Time{"created": m.Created, "deliver_by": m.DeliverBy, "retain_until": m.RetainUntil}); err != nil {
+	if err := firstError(validTime("created", m.Created), validTime("deliver_by", m.DeliverBy), validTime("retain_until", m.RetainUntil)); err != nil {
 		return err
 	}
 	if !m.DeliverBy.After(m.Created) {
@@ -138,10 +143,17 @@ func memberList(names []string, most int) error {
 // firstYear and lastYear bound times so that arithmetic on them never overflows.
 const firstYear, lastYear = 2000, 2999
 
-func validTimes(times map[string]time.Time) error {
-	for key, t := range times {
-		if y := t.Year(); y < firstYear || y > lastYear {
-			return wrong(key, "is missing, or not in the years %d to %d", firstYear, lastYear)
+func validTime(key string, t time.Time) error {
+	if y := t.UTC().Year(); y < firstYear || y > lastYear {
+		return wrong(key, "is missing, or not in the years %d to %d", firstYear, lastYear)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package statement
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -26,6 +27,9 @@ type line struct {
 
 const dash = "— "
 
+// signatureSize is the four bytes of a key's hash and an Ed25519 signature.
+const signatureSize = 4 + ed25519.SignatureSize
+
 // split takes a note apart. The signature block is the lines that begin with a dash after the last empty line; a draft
 // may have none. Lines must be sorted by name, without repetition, and each must be the one base64 spelling of its bytes:
 // the library would drop a repeated line in silence and accept stray bits in the last digit.
@@ -41,7 +45,7 @@ func split(raw []byte) (*envelope, error) {
 		e.text = raw // a draft that nobody has signed, with an empty line in its text
 		return e, nil
 	}
-	e.text = raw[:end+1]
+	e.text = raw[: end+1 : end+1] // what appends to the text must not write into the note
 	if block == "" {
 		return e, nil
 	}
@@ -59,9 +63,15 @@ func split(raw []byte) (*envelope, error) {
 		if !ok || !strings.HasPrefix(text, dash) {
 			return nil, fmt.Errorf("signature line %d is not of the form %q", i+1, dash+"NAME BASE64")
 		}
+		if !isKeyName(name) {
+			return nil, fmt.Errorf("signature line %d names the key %.80q, which is not of the form MEMBER/PURPOSE", i+1, name)
+		}
 		b, err := base64.StdEncoding.Strict().DecodeString(sig)
 		if err != nil || base64.StdEncoding.EncodeToString(b) != sig {
 			return nil, fmt.Errorf("signature line %d, of %.80q, is not in canonical base64", i+1, name)
+		}
+		if len(b) != signatureSize {
+			return nil, fmt.Errorf("signature line %d, of %.80q, has %d bytes, expected %d", i+1, name, len(b), signatureSize)
 		}
 		if i > 0 && e.lines[i-1].name >= name {
 			return nil, fmt.Errorf("signature lines are not sorted by name without repetition: %.80q after %.80q", name, e.lines[i-1].name)
@@ -69,6 +79,12 @@ func split(raw []byte) (*envelope, error) {
 		e.lines = append(e.lines, line{name, text})
 	}
 	return e, nil
+}
+
+// isKeyName keeps what is shown to people before anything is verified to plain words between slashes.
+func isKeyName(s string) bool {
+	member, purpose, ok := strings.Cut(s, "/")
+	return ok && ValidMember(member) == nil && plainWord(purpose) == nil
 }
 
 func (e *envelope) names() []string {
@@ -83,6 +99,10 @@ func (e *envelope) names() []string {
 func (e *envelope) verify(known note.Verifiers) error {
 	if len(e.lines) == 0 {
 		return fmt.Errorf("it is not signed")
+	}
+	// The library would say no more than "malformed note".
+	if err := readableText(e.text); err != nil {
+		return err
 	}
 	n, err := note.Open(e.raw, known)
 	if err != nil {
@@ -128,7 +148,7 @@ func Merge(copies ...[]byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("merge signatures: copy 1: %w", err)
 	}
-	raw := copies[0]
+	raw := first.with(nil)
 	for i, c := range copies[1:] {
 		e, err := split(c)
 		if err != nil {

@@ -19,13 +19,19 @@ type LineError struct {
 // Error gives "line 7: …".
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Text) }
 
-// fieldError is what a type's validate returns; parse adds the line.
-type fieldError struct{ key, text string }
+// fieldError is what a type's validate returns; parse adds the line. nth counts from 0 where a key stands in repeated tables.
+type fieldError struct {
+	key, text string
+	nth       int
+}
 
 func (e *fieldError) Error() string { return e.key + ": " + e.text }
 
-func wrong(key, format string, args ...any) error {
-	return &fieldError{key, fmt.Sprintf(format, args...)}
+func wrong(key, format string, args ...any) error { return wrongIn(0, key, format, args...) }
+
+// wrongIn is wrong for a key of the nth repeated table, counted from 0.
+func wrongIn(nth int, key, format string, args ...any) error {
+	return &fieldError{key, fmt.Sprintf(format, args...), nth}
 }
 
 // parse reads a text strictly: what it returns renders to exactly the same bytes.
@@ -42,7 +48,10 @@ func parse[T Terms](text []byte) (T, error) {
 		return t, &LineError{1, fmt.Sprintf("expected %q", strings.TrimSpace(header(t.kind())))}
 	}
 	terms, sections := cutSections(body)
-	if err := shallow(terms); err != nil {
+	if err := readableTerms(terms); err != nil {
+		return t, err
+	}
+	if err := shape(terms, 2); err != nil {
 		return t, err
 	}
 	if err := toml.NewDecoder(bytes.NewReader(terms)).DisallowUnknownFields().Decode(&t); err != nil {
@@ -80,6 +89,16 @@ func cutSections(body []byte) (terms, sections []byte) {
 	return body, nil
 }
 
+// readableTerms is readableText without the joiners: nothing invisible stands in terms.
+func readableTerms(terms []byte) error {
+	for i, line := range strings.Split(string(terms), "\n") {
+		if r, ok := unreadable(line, false); ok {
+			return &LineError{i + 2, fmt.Sprintf("contains the invisible or control character %U", r)}
+		}
+	}
+	return nil
+}
+
 // readableText shuts out what would let a text read differently from what it says.
 func readableText(text []byte) error {
 	if len(text) == 0 || text[len(text)-1] != '\n' {
@@ -90,35 +109,10 @@ func readableText(text []byte) error {
 			return &LineError{i + 1, "not valid UTF-8"}
 		}
 		if r, ok := unreadable(line, true); ok {
-			return &LineError{i + 1, fmt.Sprintf("contains the control or bidi character %U", r)}
+			return &LineError{i + 1, fmt.Sprintf("contains the invisible or control character %U", r)}
 		}
-		if strings.HasPrefix(line, "— ") {
+		if strings.HasPrefix(line, dash) {
 			return &LineError{i + 1, "a line of text must not look like a signature"}
-		}
-	}
-	return nil
-}
-
-// shallow refuses nesting before the parser sees it: our subset has none inside a line, and a parser's stack is finite.
-func shallow(terms []byte) error {
-	for i, line := range bytes.Split(terms, []byte("\n")) {
-		_, value, ok := bytes.Cut(line, []byte("="))
-		if !ok {
-			continue
-		}
-		quoted, depth := false, 0
-		for j := 0; j < len(value); j++ {
-			switch c := value[j]; {
-			case c == '\\' && quoted:
-				j++
-			case c == '"':
-				quoted = !quoted
-			case !quoted && (c == '[' || c == '{'):
-				depth++
-			}
-		}
-		if depth > 1 {
-			return &LineError{i + 2, "values are not nested"}
 		}
 	}
 	return nil
@@ -139,15 +133,19 @@ func tomlError(err error) error {
 	return &LineError{2, strings.TrimPrefix(err.Error(), "toml: ")}
 }
 
-// withLine turns a fieldError into a LineError, by looking for the key's first line.
+// withLine turns a fieldError into a LineError, by looking for the key's line. A key that is missing has none: line 1.
 func withLine(text []byte, err error) error {
 	var f *fieldError
 	if !errors.As(err, &f) {
 		return err
 	}
+	nth := f.nth
 	for i, line := range strings.Split(string(text), "\n") {
 		if strings.HasPrefix(line, f.key+" = ") || line == "["+f.key+"]" || line == "[["+f.key+"]]" {
-			return &LineError{i + 1, f.Error()}
+			if nth == 0 {
+				return &LineError{i + 1, f.Error()}
+			}
+			nth--
 		}
 	}
 	return &LineError{1, f.Error()}

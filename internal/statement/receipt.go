@@ -18,6 +18,9 @@ const (
 	Opened        ReceiptKind = "opened"
 )
 
+// reasonSets are the sets of rules, in the order in which they are asked.
+var reasonSets = []string{"base", "agreement", "house"}
+
 var receiptKinds = []ReceiptKind{Stored, Refused, Undecryptable, Opened}
 
 // Receipt is the recipient's statement about one manifest. See docs/formats/receipt.md.
@@ -62,7 +65,7 @@ func (r Receipt) validate() error {
 	if err := ValidID(r.ID); err != nil {
 		return wrong("id", "%v", err)
 	}
-	if err := validTimes(map[string]time.Time{"at": r.At}); err != nil {
+	if err := validTime("at", r.At); err != nil {
 		return err
 	}
 	if err := ValidLog(r.Log, r.From); err != nil {
@@ -74,11 +77,18 @@ func (r Receipt) validate() error {
 	if (r.Kind == Refused) != (len(r.Reasons) > 0) || len(r.Reasons) > limit.Reasons {
 		return wrong("reason", "a refusal has between 1 and %d reasons, and nothing else has any", limit.Reasons)
 	}
-	for _, reason := range r.Reasons {
-		for key, s := range map[string]string{"set": reason.Set, "rule": reason.Rule, "text": reason.Text, "needs": reason.Needs} {
-			if err := validLine(s, limit.Line); err != nil {
-				return wrong(key, "%v", err)
-			}
+	for i, reason := range r.Reasons {
+		if !slices.Contains(reasonSets, reason.Set) {
+			return wrongIn(i, "set", "%.80q is not one of %v", reason.Set, reasonSets)
+		}
+		if err := plainWord(reason.Rule); err != nil {
+			return wrongIn(i, "rule", "%v", err)
+		}
+		if err := validLine(reason.Text, limit.Line); err != nil {
+			return wrongIn(i, "text", "%v", err)
+		}
+		if err := validLine(reason.Needs, limit.Line); err != nil {
+			return wrongIn(i, "needs", "%v", err)
 		}
 	}
 	return nil

@@ -21,6 +21,9 @@ func render(t terms) []byte {
 	return []byte(b.String())
 }
 
+// timeLayout is the one form of a time.
+const timeLayout = "2006-01-02T15:04:05Z"
+
 // header is line 1 of a statement.
 func header(k Kind) string { return "entente.example/" + string(k) + "/v1\n" }
 
@@ -54,7 +57,7 @@ func isTable(t reflect.Type) bool {
 func renderValue(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Time:
-		return x.UTC().Format("2006-01-02T15:04:05Z")
+		return x.UTC().Format(timeLayout)
 	case Hash:
 		return quote(x.String())
 	}

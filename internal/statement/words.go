@@ -55,6 +55,15 @@ func lowerWord(s string, most int) error {
 	return nil
 }
 
+// plainWord checks an id that appears in leaves and receipts: lower-case letters, digits and -_./ between 1 and 64. None of
+// them needs an escape in JSON or TOML, and none moves a terminal's cursor.
+func plainWord(s string) error {
+	if s == "" || len(s) > limit.Word || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_./") != "" {
+		return fmt.Errorf("%.80q must be between 1 and %d lower-case letters, digits and any of -_./", s, limit.Word)
+	}
+	return nil
+}
+
 // ValidLabel checks a label's form: printable ASCII without spaces or quotes, at most 64 characters. Whether a scheme
 // knows it is policy's business.
 func ValidLabel(s string) error {
@@ -73,8 +82,8 @@ func ValidLabel(s string) error {
 var devices = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true, "CONIN$": true, "CONOUT$": true}
 
 // ValidFileName checks a document's name: one path element that is harmless on every system and reads as it is.
-// Control, format (zero-width, bidi) and separator characters, path separators, colons, names of Windows devices,
-// leading or trailing spaces and trailing dots are refused.
+// Control, format (zero-width, bidi) and private characters, path separators, characters that Windows reserves, names of
+// its devices, leading or trailing spaces and trailing dots are refused.
 func ValidFileName(s string) error {
 	bad := func(why string) error { return fmt.Errorf("file name %.80q %s", s, why) }
 	switch {
@@ -88,8 +97,8 @@ func ValidFileName(s string) error {
 		return bad("names a folder")
 	case strings.ContainsAny(s, `/\`):
 		return bad("contains a path separator")
-	case strings.ContainsRune(s, ':'):
-		return bad("contains a colon, which some systems take for a drive or a stream")
+	case strings.ContainsAny(s, `:<>"|?*`):
+		return bad("contains one of : < > \" | ? *, which some systems take for a drive, a stream or a pattern")
 	case strings.TrimSpace(s) != s || strings.HasSuffix(s, "."):
 		return bad("begins or ends with a space, or ends with a dot")
 	}
@@ -126,15 +135,17 @@ var bidi = &unicode.RangeTable{R16: []unicode.Range16{
 	{Lo: 0x202a, Hi: 0x202e, Stride: 1}, {Lo: 0x2066, Hi: 0x2069, Stride: 1},
 }}
 
-// unreadable finds the first character that a reader would not see as it is. In prose, line feeds are allowed, and
-// format characters too as far as scripts need them (a zero-width joiner, say), but never a change of direction.
+// unreadable finds the first character that a reader would not see as it is: control, format and private
+// characters, noncharacters, ignorable fillers, line and paragraph separators, changes of direction, the replacement character. Prose may
+// have line feeds and, because Persian, the scripts of India and some emoji need them, the two zero-width joiners. Format
+// characters that are visible, such as the Arabic end of ayah, are no harm.
 func unreadable(s string, prose bool) (rune, bool) {
 	for _, r := range s {
 		switch {
-		case prose && r == '\n':
-		case unicode.In(r, unicode.Cc, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp, bidi), r == 0xfeff, r == utf8.RuneError:
-			return r, true
-		case !prose && unicode.In(r, unicode.Cf):
+		case prose && (r == '\n' || r == 0x200c || r == 0x200d):
+		case r == utf8.RuneError, unicode.In(r, unicode.Cc, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp, bidi,
+			unicode.Noncharacter_Code_Point, unicode.Other_Default_Ignorable_Code_Point),
+			unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r):
 			return r, true
 		}
 	}
