@@ -46,7 +46,7 @@ var diagram = map[string][]string{
 	"internal/store":      {"internal/statement", "internal/store/sqlc"},
 	"internal/store/sqlc": {},
 	"internal/audit":      {"internal/statement", "internal/member", "internal/store"},
-	"internal/identity":   {"internal/statement", "internal/member"},
+	"internal/identity":   {"internal/fault", "internal/statement", "internal/member"},
 	"internal/rpc":        {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity"},
 	"internal/node": {
 		"proto/entente/v1", "internal/statement", "internal/member", "internal/policy",

@@ -1,0 +1,169 @@
+package identity
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/statement"
+)
+
+// Load reads a member's keys from its home. Files that others may read or change are refused, with the command that
+// mends it, and so is a key or a certificate that belongs to somebody else. The authority's private key is not read.
+// Whether the node's certificate is still valid is another question: see Usable and ExpiresSoon.
+func Load(dir, member string) (*Keys, error) {
+	if err := checkKeyFiles(filepath.Join(dir, keysDir)); err != nil {
+		return nil, err
+	}
+	k := &Keys{Member: member}
+	for _, f := range []struct {
+		file string
+		key  **statement.Key
+		ok   func(name string) bool
+	}{
+		{"statement.key", &k.Statement, func(name string) bool { return name == member+"/statement" }},
+		{"log.key", &k.Log, func(name string) bool { return statement.ValidLog(name, member) == nil }},
+		{"witness.key", &k.Witness, func(name string) bool { return name == member+"/witness" }},
+	} {
+		key, err := loadKey(filepath.Join(dir, keysDir, f.file))
+		if err != nil {
+			return nil, err
+		}
+		if !f.ok(key.Name()) {
+			return nil, fault.New(fault.Invalid, "put the right file back", "%s holds the key %.80q, which is not %s's for this purpose", filepath.Join(dir, keysDir, f.file), key.Name(), member)
+		}
+		*f.key = key
+	}
+	if err := k.loadSealing(filepath.Join(dir, keysDir, "sealing.key")); err != nil {
+		return nil, err
+	}
+	var err error
+	if k.CA, err = LoadCA(dir, member); err != nil {
+		return nil, err
+	}
+	k.Node, err = loadPair(filepath.Join(dir, certsDir, "node.pem"), filepath.Join(dir, keysDir, "node.key"), nodeID(member))
+	if err != nil {
+		return nil, err
+	}
+	if err := issuedBy(k.Node.Leaf, k.CA); err != nil {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s: %w", filepath.Join(dir, certsDir, "node.pem"), err)
+	}
+	return k, nil
+}
+
+// LoadCA reads the certificates of the member's own authority. A person's program needs them to know its node.
+func LoadCA(dir, member string) ([]byte, error) {
+	path := filepath.Join(dir, certsDir, "ca.pem")
+	b, err := readPublic(path)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := parseBundle(member, b)
+	if err != nil || bundle.Empty() {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s holds no certificate of an authority", path)
+	}
+	return b, nil
+}
+
+// LoadRecovery reads a recovery key, for the moments when it is brought back from where it is kept. Its permissions are
+// checked as those of all keys.
+func LoadRecovery(path, member string) (*statement.Key, error) {
+	key, err := loadKey(path)
+	if err != nil {
+		return nil, err
+	}
+	if key.Name() != member+"/recovery" {
+		return nil, fault.New(fault.Invalid, "give the file that init wrote apart", "%s holds the key %.80q, which is not the recovery key of %s", path, key.Name(), member)
+	}
+	return key, nil
+}
+
+func loadKey(path string) (*statement.Key, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := statement.ParseKey(string(b))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// loadSealing reads age identities, one a line, in age's own file format: other lines are empty or begin with #.
+func (k *Keys) loadSealing(path string) error {
+	b, err := readPrivate(path)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		id, err := age.ParseHybridIdentity(line)
+		if err != nil {
+			// What age says may repeat parts of the key.
+			return fault.New(fault.Invalid, "put the right file back", "%s: line %d is not an age hybrid identity", path, n)
+		}
+		k.Sealing = append(k.Sealing, Secret{line})
+		k.SealingRecipients = append(k.SealingRecipients, id.Recipient().String())
+	}
+	if lines.Err() != nil || len(k.Sealing) == 0 {
+		return fault.New(fault.Invalid, "put the right file back", "%s holds no age hybrid identity", path)
+	}
+	return nil
+}
+
+// loadPair reads a certificate and its private key, and checks that it names exactly id.
+func loadPair(certFile, keyFile, id string) (tls.Certificate, error) {
+	key, err := readPrivate(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	cert, err := readPublic(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	p, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fault.New(fault.Invalid, "put the right files back", "%s and %s do not belong together: %w", certFile, keyFile, err)
+	}
+	uris, err := rawURIs(p.Leaf)
+	if err != nil || len(uris) != 1 || uris[0] != id || len(p.Certificate) != 1 {
+		return tls.Certificate{}, fault.New(fault.Invalid, "put the right file back", "%s is not one certificate of %s", certFile, id)
+	}
+	return p, nil
+}
+
+// issuedBy looks only at the signature; times and the rest are judged by whoever is shown the certificate.
+func issuedBy(leaf *x509.Certificate, ca []byte) error {
+	bundle, err := parseBundle("own", ca)
+	if err != nil {
+		return err
+	}
+	for _, a := range bundle.X509Authorities() {
+		if leaf.CheckSignatureFrom(a) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("our own authority did not issue it")
+}
+
+func parseBundle(member string, pem []byte) (*x509bundle.Bundle, error) {
+	td, err := spiffeid.TrustDomainFromString(member)
+	if err != nil {
+		return nil, err
+	}
+	return x509bundle.Parse(td, pem)
+}
