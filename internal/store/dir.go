@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"entente.example/internal/durable"
 	"entente.example/internal/statement"
 )
 
@@ -53,7 +54,7 @@ func makeDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // Staging is a file that is being written. One goroutine may use it. It must be committed, discarded or closed.
@@ -175,7 +176,7 @@ func (s *Staging) commit(key statement.Hash) error {
 		return err
 	}
 	// Until now the new name could be lost in a crash, and with it the blob. From here on it is durable.
-	if err := SyncDir(filepath.Dir(to)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(to)); err != nil {
 		return err
 	}
 	s.file = nil
@@ -228,7 +229,7 @@ func (b *Blobs) Remove(key statement.Hash) error {
 	if err != nil {
 		return fmt.Errorf("remove blob: %w", err)
 	}
-	return SyncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // Walk calls fn for every file below blobs: its path there, with slashes, and its key, or ok false for a file that is no blob.
@@ -284,6 +285,18 @@ func (b *Blobs) Sweep(since time.Time) (int, error) {
 		return os.Remove(filepath.Join(b.staging, info.Name()))
 	})
 	return removed, err
+}
+
+// Drop removes the staging files whose names begin so and are not open: those that nobody can go on with.
+func (b *Blobs) Drop(prefix string) error {
+	return b.eachStaging(func(info fs.FileInfo) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.open[info.Name()] || !strings.HasPrefix(info.Name(), prefix) {
+			return nil
+		}
+		return os.Remove(filepath.Join(b.staging, info.Name()))
+	})
 }
 
 // Staged adds up the bytes of the staging files whose names begin so.

@@ -81,7 +81,7 @@ func present(b []byte, err error) ([]byte, error) {
 func (v *View) Held(from string) (int64, error) { return v.q.Held(v.ctx, from) }
 
 // PutManifest adds a manifest with what is needed to open its document: header is its age header, nil if the document is not
-// kept; salt opens its commitment, nil at a recipient. A manifest with a header needs its blob in place before. ErrExists if
+// kept; salt opens its commitment, 32 bytes, nil at a recipient. A manifest with a header needs its blob in place before. ErrExists if
 // it is there, ErrConflict if the sender gave its id to another manifest.
 func (tx *Tx) PutManifest(s *statement.Signed[statement.Manifest], header, salt []byte) error {
 	if err := tx.putStatement(s.Hash, statement.KindManifest, s.Raw); err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -100,13 +101,26 @@ func (tx *Tx) PutCheckpoint(size int64, note []byte) error {
 	return nil
 }
 
+// SaltField is the private field of a leaf `released` that holds the salt of the manifest's content commitment.
+const SaltField = "salt"
+
 // Record appends the leaf of an event to the log, keeps its private fields with fresh salts, and gives the leaf's index.
 // The time is the event's. The index is final once the Update has committed; until then a crash leaves neither the leaf
 // nor anything else of the transaction. Record costs one pass over the right edge of the tree, at most 63 reads.
+//
+// The leaf `released` commits to the salt of its manifest too, as the private field SaltField, so that a salt that was changed
+// later is found. So PutManifest comes before it.
 func (tx *Tx) Record(e statement.Event) (int64, error) {
 	index, err := tx.Size()
 	if err != nil {
 		return 0, fmt.Errorf("record %s: %w", e.Kind, err)
+	}
+	if e.Kind == statement.EventReleased {
+		salt, err := tx.Salt(e.Manifest)
+		if err != nil {
+			return 0, fmt.Errorf("record %s: read the salt of manifest %s: %w", e.Kind, e.Manifest.Short(), err)
+		}
+		e.Private = append(slices.Clone(e.Private), statement.Private{Field: SaltField, Value: salt})
 	}
 	leaf, private, err := e.Leaf(newSalt)
 	if err != nil {

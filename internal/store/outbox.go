@@ -46,9 +46,9 @@ func (v *View) Due(now time.Time, most int) ([]Outgoing, error) {
 	return list, nil
 }
 
-// NextDue tells when the next thing in the outbox is due, which may be in the past; the zero time if the outbox is empty.
-func (v *View) NextDue() (time.Time, error) {
-	due, err := row(v.q.NextDue(v.ctx))
+// NextDue tells when the first thing that is due after a time is due; the zero time if there is none.
+func (v *View) NextDue(after time.Time) (time.Time, error) {
+	due, err := row(v.q.NextDue(v.ctx, after.UnixMicro()))
 	if errors.Is(err, ErrNotFound) {
 		return time.Time{}, nil
 	}

@@ -42,15 +42,9 @@ func (v *View) ManifestRows() iter.Seq2[sqlc.Manifest, error] {
 	})
 }
 
-// ExchangeRows gives all rows of table exchange.
-func (v *View) ExchangeRows() iter.Seq2[sqlc.Exchange, error] {
-	return pages(func(last *sqlc.Exchange) ([]sqlc.Exchange, error) {
-		p := sqlc.ExchangesAfterParams{Manifest: []byte{}, Most: limit.Page}
-		if last != nil {
-			p.Manifest, p.Recipient = last.Manifest, last.Recipient
-		}
-		return v.q.ExchangesAfter(v.ctx, p)
-	})
+// ExchangesOf gives the rows of table exchange with that manifest.
+func (v *View) ExchangesOf(manifest []byte) ([]sqlc.ExchangesOfRow, error) {
+	return v.q.ExchangesOf(v.ctx, manifest)
 }
 
 // ReceiptRows gives all rows of table receipt.

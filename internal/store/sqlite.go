@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -18,6 +17,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 )
 
@@ -108,7 +108,7 @@ func makeFile(dir, path string) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("make database: %w", err)
 	}
-	return SyncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 func noHome(dir string, err error) error {
@@ -275,20 +275,4 @@ func primary(err error) int {
 		return e.Code() & 0xff
 	}
 	return 0
-}
-
-// SyncDir makes names in a folder durable: a file that was made, renamed or removed there. Windows offers no such call
-// and orders these changes itself.
-func SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := d.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync folder %s: %w", dir, err), d.Close())
-	}
-	return d.Close()
 }

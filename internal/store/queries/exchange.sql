@@ -58,10 +58,8 @@ WHERE substr(m.sender, 1, CAST(sqlc.arg(sender_length) AS INTEGER)) = CAST(sqlc.
     AND substr(e.recipient, 1, CAST(sqlc.arg(recipient_length) AS INTEGER)) = CAST(sqlc.arg(recipient) AS TEXT)
 ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
 
--- name: ExchangesAfter :many
-SELECT manifest, recipient, state, updated FROM exchange
-WHERE manifest > sqlc.arg(manifest) OR (manifest = sqlc.arg(manifest) AND recipient > sqlc.arg(recipient))
-ORDER BY manifest, recipient LIMIT sqlc.arg(most);
+-- name: ExchangesOf :many
+SELECT recipient, state FROM exchange WHERE manifest = $1 ORDER BY recipient;
 
 -- name: InsertReceipt :execrows
 INSERT INTO receipt (sha256, manifest, member, kind) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;

@@ -11,7 +11,7 @@ UPDATE outbox SET attempts = $4, due = $5, last_error = $6 WHERE peer = $1 AND k
 SELECT peer, kind, statement, attempts, due, last_error FROM outbox WHERE due <= $1 ORDER BY due, peer, kind, statement LIMIT $2;
 
 -- name: NextDue :one
-SELECT due FROM outbox ORDER BY due LIMIT 1;
+SELECT due FROM outbox WHERE due > $1 ORDER BY due LIMIT 1;
 
 -- name: OutboxAfter :many
 SELECT peer, kind, statement, attempts, due, last_error FROM outbox

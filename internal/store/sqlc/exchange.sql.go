@@ -142,33 +142,25 @@ func (q *Queries) Exchanges(ctx context.Context, arg ExchangesParams) ([]Exchang
 	return items, nil
 }
 
-const exchangesAfter = `-- name: ExchangesAfter :many
-SELECT manifest, recipient, state, updated FROM exchange
-WHERE manifest > $1 OR (manifest = $1 AND recipient > $2)
-ORDER BY manifest, recipient LIMIT $3
+const exchangesOf = `-- name: ExchangesOf :many
+SELECT recipient, state FROM exchange WHERE manifest = $1 ORDER BY recipient
 `
 
-type ExchangesAfterParams struct {
-	Manifest  []byte
+type ExchangesOfRow struct {
 	Recipient string
-	Most      int32
+	State     string
 }
 
-func (q *Queries) ExchangesAfter(ctx context.Context, arg ExchangesAfterParams) ([]Exchange, error) {
-	rows, err := q.db.QueryContext(ctx, exchangesAfter, arg.Manifest, arg.Recipient, arg.Most)
+func (q *Queries) ExchangesOf(ctx context.Context, manifest []byte) ([]ExchangesOfRow, error) {
+	rows, err := q.db.QueryContext(ctx, exchangesOf, manifest)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Exchange
+	var items []ExchangesOfRow
 	for rows.Next() {
-		var i Exchange
-		if err := rows.Scan(
-			&i.Manifest,
-			&i.Recipient,
-			&i.State,
-			&i.Updated,
-		); err != nil {
+		var i ExchangesOfRow
+		if err := rows.Scan(&i.Recipient, &i.State); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

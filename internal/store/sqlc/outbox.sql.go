@@ -95,14 +95,14 @@ func (q *Queries) Enqueue(ctx context.Context, arg EnqueueParams) (int64, error)
 }
 
 const nextDue = `-- name: NextDue :one
-SELECT due FROM outbox ORDER BY due LIMIT 1
+SELECT due FROM outbox WHERE due > $1 ORDER BY due LIMIT 1
 `
 
-func (q *Queries) NextDue(ctx context.Context) (int64, error) {
-	row := q.db.QueryRowContext(ctx, nextDue)
-	var due int64
-	err := row.Scan(&due)
-	return due, err
+func (q *Queries) NextDue(ctx context.Context, due int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, nextDue, due)
+	var due_2 int64
+	err := row.Scan(&due_2)
+	return due_2, err
 }
 
 const outboxAfter = `-- name: OutboxAfter :many

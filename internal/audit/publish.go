@@ -1,0 +1,280 @@
+// Package audit shows a member's log to others and checks it.
+//
+// The log itself lives in the database, see package store. Here is what makes it binding: the head, a small file outside
+// the database that says how far the log has been shown; checkpoints, signed over what the head says; the export of
+// the log as files that others' tools can read; and the verification of an export and of a whole home.
+//
+// Always: tree ≥ head ≥ checkpoint ≥ what anybody else has seen. So the order is commit → head → sign → store → show, and a
+// crash anywhere leaves the inequalities true. A head that is missing or ahead of the tree means that the database is older
+// than what was shown, and stops the start-up.
+//
+//	log, err := audit.OpenLog(ctx, db, filepath.Join(home, "head"), keys.Log)
+//	…
+//	checkpoint, err := log.Publish(ctx) // covers everything committed before the call
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"entente.example/internal/durable"
+	"entente.example/internal/fault"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// Log is a member's own log, ready to be published. It may be used concurrently, and by several processes.
+type Log struct {
+	db  *store.DB
+	dir string
+	key *statement.Key
+
+	mu      sync.Mutex // guards what follows
+	running bool       // a round is under way
+	next    *round     // the round that a caller now joins; it has not begun
+}
+
+// round is one publication, shared by everybody who asked for one before it began.
+type round struct {
+	done       chan struct{}
+	checkpoint []byte
+	err        error
+}
+
+// OpenLog opens the log of a database. headDir is the folder head/ of the home, and key the log's signing key, whose name is the
+// log's origin. For an empty log without a head it makes one, so it must be called before the first Record. It refuses with
+// a hint if the head is missing, damaged, ahead of the tree or of another history.
+//
+// It also finishes what a crash interrupted: a slot that was being written, a checkpoint that was not stored yet.
+func OpenLog(ctx context.Context, db *store.DB, headDir string, key *statement.Key) (*Log, error) {
+	l := &Log{db: db, dir: headDir, key: key}
+	if err := makeHeadDir(headDir); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+	}
+	unlock, err := lock(ctx, headDir)
+	if err != nil {
+		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+	}
+	defer unlock()
+	if err := l.recover(ctx); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+	}
+	return l, nil
+}
+
+func makeHeadDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(dir))
+}
+
+// patience is how long a round waits for another process that holds the head, which should take milliseconds.
+const patience = 5 * time.Second
+
+const restoreHint = "if this home was restored from a backup, its log must not be continued: others may have seen more of it; bring back the home as it was when the node last ran, with its folder head"
+
+func (l *Log) recover(ctx context.Context) error {
+	s := readSlots(l.dir)
+	at := s.newest()
+	if at < 0 {
+		return l.begin(ctx, &s)
+	}
+	h := s.head[at]
+	now, err := l.check(ctx, h)
+	if err != nil {
+		return err
+	}
+	if now.checkpoint.N > h.Tree.N {
+		return fault.New(fault.Conflict, restoreHint, "the checkpoint covers %d leaves and the head only %d; the head is older than what was shown", now.checkpoint.N, h.Tree.N)
+	}
+	if s.err[1-at] != nil { // torn by a crash
+		if err := s.write(1-at, h); err != nil {
+			return err
+		}
+	}
+	if h.Tree.N > now.checkpoint.N { // a crash came between head and checkpoint
+		_, err = l.sign(ctx, h.Tree)
+	}
+	return err
+}
+
+// begin makes the head of a new log. A crash between the two slots leaves an empty log with one, and a log with one slot
+// torn is opened like any other.
+func (l *Log) begin(ctx context.Context, s *slots) error {
+	now, err := l.state(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if now.tree.N > 0 {
+		if s.absent() {
+			return fault.New(fault.Conflict, restoreHint, "the log has %d leaves, but its head in %s is missing", now.tree.N, l.dir)
+		}
+		return fault.New(fault.Conflict, restoreHint, "both slots of the log's head in %s are damaged", l.dir)
+	}
+	for i := range s.head {
+		if err := s.write(i, head{l.key.Name(), now.tree}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// state is what the database says at one moment.
+type state struct {
+	tree       tlog.Tree
+	atHead     tlog.Tree // the tree when it had the size of the head; zero if it is not that large
+	checkpoint tlog.Tree
+	raw        []byte // the checkpoint as it was signed; nil if there is none
+}
+
+func (l *Log) state(ctx context.Context, headSize int64) (s state, err error) {
+	err = l.db.View(ctx, func(v *store.View) error {
+		if s.tree, err = v.Root(); err != nil {
+			return missing(err)
+		}
+		if headSize <= s.tree.N {
+			s.atHead.N = headSize
+			if s.atHead.Hash, err = tlog.TreeHash(headSize, v.Hashes()); err != nil {
+				return missing(err)
+			}
+		}
+		_, s.raw, err = v.Checkpoint()
+		if errors.Is(err, store.ErrNotFound) {
+			s.raw, err = nil, nil
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if s.checkpoint, err = OpenCheckpoint(s.raw, l.key.Public); err != nil {
+			return damaged(err)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// missing judges an error of computing a root: hashes that are not there are damage, anything else may pass.
+func missing(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return damaged(err)
+	}
+	return fmt.Errorf("compute root: %w", err)
+}
+
+func damaged(err error) error {
+	return fault.New(fault.Failed, "run: entente audit verify", "the log's database is damaged: %w", err)
+}
+
+// check reads the database and compares it with the head. The head must have been read under the lock and before, so that
+// nobody advances it in between.
+func (l *Log) check(ctx context.Context, h head) (state, error) {
+	if h.Log != l.key.Name() {
+		return state{}, fault.New(fault.Conflict, "give this home its own folder head", "the head in %s belongs to the log %.80q, not to %s", l.dir, h.Log, l.key.Name())
+	}
+	now, err := l.state(ctx, h.Tree.N)
+	if err != nil {
+		return now, err
+	}
+	if h.Tree.N > now.tree.N {
+		return now, fault.New(fault.Conflict, restoreHint, "the log has %d leaves, but %d were shown to others; the database is older than the head", now.tree.N, h.Tree.N)
+	}
+	if now.atHead != h.Tree {
+		return now, fault.New(fault.Conflict, restoreHint, "the first %d leaves of the log are not those that were shown to others; run: entente audit verify", h.Tree.N)
+	}
+	return now, nil
+}
+
+// Publish signs and stores a checkpoint of everything that was committed before the call, and returns it. Callers at the same time
+// share one round. If nothing is new it returns the checkpoint that is there. It must not be called inside an Update. ctx
+// bounds the wait; a round that has begun is finished.
+func (l *Log) Publish(ctx context.Context) ([]byte, error) {
+	l.mu.Lock()
+	if l.next == nil {
+		l.next = &round{done: make(chan struct{})}
+	}
+	r := l.next
+	if !l.running {
+		l.running = true
+		go l.rounds(context.WithoutCancel(ctx))
+	}
+	l.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.checkpoint, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// rounds runs rounds until nobody waits for one. A caller joins a round only before it begins, because one that has begun may
+// have read the size of the tree before that caller's commit.
+func (l *Log) rounds(ctx context.Context) {
+	for {
+		l.mu.Lock()
+		r := l.next
+		l.next = nil
+		if r == nil {
+			l.running = false
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		if r.checkpoint, r.err = l.publish(ctx); r.err != nil {
+			r.err = fmt.Errorf("publish log %s: %w", l.key.Name(), r.err)
+		}
+		close(r.done)
+	}
+}
+
+func (l *Log) publish(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	unlock, err := lock(ctx, l.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s := readSlots(l.dir)
+	at := s.newest()
+	if at < 0 {
+		return nil, fault.New(fault.Conflict, restoreHint, "the head in %s is missing or damaged", l.dir)
+	}
+	now, err := l.check(ctx, s.head[at])
+	if err != nil {
+		return nil, err
+	}
+	if now.raw != nil && now.checkpoint == now.tree {
+		return now.raw, nil
+	}
+	if now.tree.N > s.head[at].Tree.N {
+		// A crash before this leaves leaves that nobody was shown. A crash after it leaves a head without a checkpoint, and
+		// the next round or OpenLog signs it.
+		if err := s.advance(head{l.key.Name(), now.tree}); err != nil {
+			return nil, err
+		}
+	}
+	return l.sign(ctx, now.tree)
+}
+
+// sign makes the checkpoint of a tree that the head covers. A crash before the commit loses a signature that nobody has
+// seen; Ed25519 gives the same one again.
+func (l *Log) sign(ctx context.Context, t tlog.Tree) ([]byte, error) {
+	raw, err := signCheckpoint(l.key, t)
+	if err != nil {
+		return nil, err
+	}
+	err = l.db.Update(ctx, func(tx *store.Tx) error { return tx.PutCheckpoint(t.N, raw) })
+	return raw, err
+}

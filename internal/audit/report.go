@@ -1,0 +1,73 @@
+package audit
+
+import (
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Report is what a verification found.
+type Report struct {
+	Log        string    // the log's origin, as its key names it
+	Leaves     int64     // leaves that were checked
+	Root       tlog.Hash // of the tree over them
+	Checkpoint int64     // the size that the checkpoint covers; -1 if there is none that is sound
+	Problems   []Problem // at most 100, in the order of checking
+	More       int       // problems beyond those
+}
+
+// Problem is one thing that is not as it must be.
+type Problem struct {
+	Where string // a file, or a table with the row, such as "receipt 9f2c41aa03bd"
+	What  string // one sentence without a full stop
+}
+
+// String gives "WHERE: WHAT".
+func (p Problem) String() string { return p.Where + ": " + p.What }
+
+// OK tells whether nothing was found.
+func (r *Report) OK() bool { return len(r.Problems) == 0 }
+
+const mostProblems = 100
+
+func (r *Report) add(where, format string, args ...any) {
+	if len(r.Problems) == mostProblems {
+		r.More++
+		return
+	}
+	r.Problems = append(r.Problems, Problem{where, fmt.Sprintf(format, args...)})
+}
+
+// frontier is the right edge of a growing tree: the roots of its complete subtrees, largest first.
+type frontier struct {
+	size  int64
+	roots []tlog.Hash
+}
+
+// add appends a leaf. It calls stored for each hash that the leaf completes, its own first, with level and number as in
+// tlog.StoredHashIndex, and goes on with what that returns.
+func (f *frontier) add(leaf tlog.Hash, stored func(level int, n int64, want tlog.Hash) tlog.Hash) {
+	h := stored(0, f.size, leaf)
+	n := f.size
+	for level := 1; n&1 == 1; level++ {
+		n >>= 1
+		last := len(f.roots) - 1
+		h = stored(level, n, tlog.NodeHash(f.roots[last], h))
+		f.roots = f.roots[:last]
+	}
+	f.roots = append(f.roots, h)
+	f.size++
+}
+
+// root is the root of the tree so far.
+func (f *frontier) root() tlog.Hash {
+	if f.size == 0 {
+		h, _ := tlog.TreeHash(0, nil) // reads nothing
+		return h
+	}
+	h := f.roots[len(f.roots)-1]
+	for i := len(f.roots) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(f.roots[i], h)
+	}
+	return h
+}
