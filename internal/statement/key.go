@@ -16,7 +16,8 @@ type Key struct {
 	note.Signer
 	// Public is the verifier key in the notation of signed notes, NAME+HASH+BASE64.
 	Public string
-	secret string
+	// reveal is a function so that no way of printing, copying or encoding a struct can reach the secret half.
+	reveal func() string
 }
 
 // GenerateKey makes an Ed25519 key of that name, such as "alpha/statement", from rand.
@@ -45,20 +46,20 @@ func ParseKey(secret string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse key %s: %w", signer.Name(), err)
 	}
-	return &Key{Signer: signer, Public: vkey, secret: secret}, nil
+	return &Key{Signer: signer, Public: vkey, reveal: func() string { return secret }}, nil
 }
 
 // Reveal gives the secret notation, for the file that holds it.
-func (k *Key) Reveal() string { return k.secret }
+func (k *Key) Reveal() string { return k.reveal() }
 
 // String gives the public half.
-func (k *Key) String() string { return k.Public }
+func (k Key) String() string { return k.Public }
 
 // GoString gives the public half.
-func (k *Key) GoString() string { return k.Public }
+func (k Key) GoString() string { return k.Public }
 
 // Format prints the public half, whatever the verb.
-func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Public) }
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Public) }
 
 // checkKey checks that a vkey is canonical and bears exactly that name. It stands in the nth repeated table, if in any.
 func checkKey(nth int, field, vkey, name string) error {
