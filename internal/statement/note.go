@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ const signatureSize = 4 + ed25519.SignatureSize
 // may have none. Lines must be sorted by name, without repetition, and each must be the one base64 spelling of its bytes:
 // the library would drop a repeated line in silence and accept stray bits in the last digit.
 func split(raw []byte) (*envelope, error) {
+	if len(raw) == 0 || raw[len(raw)-1] != '\n' {
+		return nil, fmt.Errorf("its last line is cut off: it does not end with a line feed")
+	}
 	e := &envelope{raw: raw}
 	end := bytes.LastIndex(raw, []byte("\n\n"))
 	if end < 0 {
@@ -49,16 +53,13 @@ func split(raw []byte) (*envelope, error) {
 	if block == "" {
 		return e, nil
 	}
-	if !strings.HasSuffix(block, "\n") {
-		return nil, fmt.Errorf("the last signature line is cut off")
-	}
 	// The library reads at most 100 lines; an alliance has at most 64 members.
-	parts := strings.SplitAfter(strings.TrimSuffix(block, "\n"), "\n")
+	parts := strings.SplitAfter(block, "\n")
+	parts = parts[:len(parts)-1]
 	if len(parts) > limit.Members {
 		return nil, fmt.Errorf("it has %d signature lines, at most %d are allowed", len(parts), limit.Members)
 	}
 	for i, text := range parts {
-		text = strings.TrimSuffix(text, "\n") + "\n"
 		name, sig, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(text, dash), "\n"), " ")
 		if !ok || !strings.HasPrefix(text, dash) {
 			return nil, fmt.Errorf("signature line %d is not of the form %q", i+1, dash+"NAME BASE64")
@@ -105,11 +106,14 @@ func (e *envelope) verify(known note.Verifiers) error {
 		return err
 	}
 	n, err := note.Open(e.raw, known)
-	if err != nil {
+	var none *note.UnverifiedNoteError
+	if errors.As(err, &none) {
+		n = none.Note
+	} else if err != nil {
 		return fmt.Errorf("verify signatures: %w", err)
 	}
 	for _, s := range n.UnverifiedSigs {
-		return fmt.Errorf("it carries a signature by the unknown key %.80q", s.Name)
+		return fmt.Errorf("it carries a signature by the unknown key %s+%08x", s.Name, s.Hash)
 	}
 	if len(n.Sigs) != len(e.lines) || n.Text != string(e.text) {
 		return fmt.Errorf("verify signatures: %d of %d lines are good", len(n.Sigs), len(e.lines))

@@ -126,11 +126,18 @@ func tomlError(err error) error {
 		return &LineError{row + 1, fmt.Sprintf("unknown key %.80q", strings.Join(e.Key(), "."))}
 	}
 	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		row, _ := decode.Position()
-		return &LineError{row + 1, strings.TrimPrefix(decode.Error(), "toml: ")}
+	if !errors.As(err, &decode) {
+		return &LineError{2, strings.TrimPrefix(err.Error(), "toml: ")}
 	}
-	return &LineError{2, strings.TrimPrefix(err.Error(), "toml: ")}
+	row, _ := decode.Position()
+	why := strings.TrimPrefix(decode.Error(), "toml: ")
+	if strings.HasPrefix(why, "cannot ") { // what follows speaks of Go
+		why = "the key has a value of another type"
+		if key := decode.Key(); len(key) > 0 {
+			why = fmt.Sprintf("%.80q has a value of another type", strings.Join(key, "."))
+		}
+	}
+	return &LineError{row + 1, why}
 }
 
 // withLine turns a fieldError into a LineError, by looking for the key's line. A key that is missing has none: line 1.
