@@ -1,0 +1,276 @@
+package statement_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hpke"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"entente.example/internal/statement"
+)
+
+// What follows makes keys, cards and other terms from names alone, so that vectors and the examples in docs/formats come out
+// the same each time. The keys protect nothing.
+
+func seed(purpose string) []byte {
+	h := statement.HashBytes([]byte("entente test key " + purpose))
+	return h[:]
+}
+
+// testKey is the key of that name.
+func testKey(t testing.TB, name string) *statement.Key {
+	t.Helper()
+	return seededKey(t, name, seed(name))
+}
+
+// seededKey makes the key of that name from a seed.
+func seededKey(t testing.TB, name string, seed []byte) *statement.Key {
+	t.Helper()
+	vkey, err := note.NewEd25519VerifierKey(name, ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := strings.Split(vkey, "+")[1]
+	k, err := statement.ParseKey("PRIVATE+KEY+" + name + "+" + hash + "+" + base64.StdEncoding.EncodeToString(append([]byte{1}, seed...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Public != vkey {
+		t.Fatalf("key %s has the public half %s, want %s", name, k.Public, vkey)
+	}
+	return k
+}
+
+func testKeys(t testing.TB, names ...string) []*statement.Key {
+	t.Helper()
+	keys := make([]*statement.Key, len(names))
+	for i, n := range names {
+		keys[i] = testKey(t, n)
+	}
+	return keys
+}
+
+// recipient is the hybrid age recipient of that name.
+func recipient(t testing.TB, name string) string {
+	t.Helper()
+	k, err := hpke.MLKEM768X25519().NewPrivateKey(seed(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bech32("age1pq", k.PublicKey().Bytes())
+}
+
+// bech32 is BIP 173, without its limit of length, as age has it.
+func bech32(hrp string, data []byte) string {
+	const charset = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+	var five []byte
+	bits, n := 0, 0
+	for _, b := range data {
+		bits, n = bits<<8|int(b), n+8
+		for ; n >= 5; n -= 5 {
+			five = append(five, byte(bits>>(n-5)&31))
+		}
+		bits &= 1<<n - 1
+	}
+	if n > 0 {
+		five = append(five, byte(bits<<(5-n)&31))
+	}
+	var all []byte
+	for _, c := range []byte(hrp) {
+		all = append(all, c>>5)
+	}
+	all = append(all, 0)
+	for _, c := range []byte(hrp) {
+		all = append(all, c&31)
+	}
+	all = append(append(all, five...), 0, 0, 0, 0, 0, 0)
+	sum := uint32(1)
+	for _, v := range all {
+		top := sum >> 25
+		sum = sum&0x1ffffff<<5 ^ uint32(v)
+		for i, g := range []uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				sum ^= g
+			}
+		}
+	}
+	sum ^= 1
+	for i := range 6 {
+		five = append(five, byte(sum>>(5*(5-i))&31))
+	}
+	out := hrp + "1"
+	for _, v := range five {
+		out += string(charset[v])
+	}
+	return out
+}
+
+// steadySigner signs the same digest in the same way each time.
+type steadySigner struct{ *ecdsa.PrivateKey }
+
+func (s steadySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.PrivateKey.Sign(nil, digest, opts)
+}
+
+// authority is the CA certificate of that member.
+func authority(t testing.TB, member string) string {
+	t.Helper()
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), seed(member+"/ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: member}, NotBefore: noon, NotAfter: noon.AddDate(10, 0, 0),
+		URIs: []*url.URL{{Scheme: "spiffe", Host: member}}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), steadySigner{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func hashOf(what string) statement.Hash { return statement.HashBytes([]byte(what)) }
+
+// crowd is that many member names of that length, sorted.
+func crowd(n, length int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("m%02d%s", i, strings.Repeat("x", length-3))
+	}
+	return names
+}
+
+func manifest() statement.Manifest {
+	return statement.Manifest{
+		ID: "01K7XQ3W0V6N2T9R4M5B8C1D2E", From: "alpha", To: []string{"bravo", "charlie"},
+		SealedFor: []statement.Hash{hashOf("bravo/sealing"), hashOf("charlie/sealing")},
+		Charter:   hashOf("charter"), Agreement: "harbour-watch", AgreementHash: hashOf("agreement"),
+		Purpose: "incident-response", Label: "TLP:AMBER", Created: noon, DeliverBy: noon.AddDate(0, 0, 7), RetainUntil: noon.AddDate(0, 0, 90),
+		ReleasedBy: "spiffe://alpha/person/alice",
+		Content: statement.Content{CiphertextHash: hashOf("ciphertext"), CiphertextSize: 2199023, HeaderHash: hashOf("header"),
+			Commitment: statement.CommitmentPrefix + hashOf("commitment").String()},
+	}
+}
+
+func agreement() statement.Agreement {
+	return statement.Agreement{
+		Name: "harbour-watch", Version: 1, Alliance: hashOf("charter"), Parties: []string{"alpha", "bravo", "charlie"},
+		Purposes: []string{"exercise", "incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90, NotBefore: noon, NotAfter: noon.AddDate(1, 0, 0),
+		Prose: "The parties tell each other at once what endangers shipping in the harbour.\n\nNobody pays for it.\n",
+	}
+}
+
+func receipt() statement.Receipt {
+	return statement.Receipt{Kind: statement.Stored, From: "bravo", To: "alpha", Manifest: hashOf("manifest"), ID: manifest().ID,
+		At: noon.Add(3 * time.Second), Log: "bravo/log/1", Leaf: 17}
+}
+
+func refusal() statement.Receipt {
+	r := receipt()
+	r.Kind = statement.Refused
+	r.Reasons = []statement.Reason{{Set: "base", Rule: "retention", Text: "retained for 120 days, and agreement harbour-watch allows 90",
+		Needs: "a retention of at most 90 days"}}
+	return r
+}
+
+func card(t testing.TB, member string) statement.Card {
+	t.Helper()
+	return statement.Card{
+		Member: member, Version: 1, Created: noon, Address: member + ".example:7443", Jurisdiction: "NL",
+		Statement: testKey(t, member+"/statement").Public, Recovery: testKey(t, member+"/recovery").Public,
+		Log: testKey(t, member+"/log/1").Public, Witness: testKey(t, member+"/witness").Public, CA: authority(t, member),
+		Sealing: []statement.SealingKey{{Epoch: 1, Recipient: recipient(t, member+"/sealing")}},
+	}
+}
+
+func cardKeys(member string) []string {
+	return []string{member + "/statement", member + "/recovery", member + "/log/1", member + "/witness"}
+}
+
+func charter(t testing.TB, members ...string) statement.Charter {
+	t.Helper()
+	c := statement.Charter{Alliance: "harbour", Version: 1, Created: noon, AdoptBy: noon.AddDate(0, 0, 90), Quorum: statement.QuorumMajority}
+	for _, m := range members {
+		c.Members = append(c.Members, statement.CharterMember{Name: m, Standing: statement.GoodStanding,
+			Statement: testKey(t, m+"/statement").Public, Recovery: testKey(t, m+"/recovery").Public, Card: hashOf("card of " + m)})
+	}
+	return c
+}
+
+func statementKeys(members ...string) []string {
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m + "/statement"
+	}
+	return names
+}
+
+// draft gives the text of terms.
+func draft[T statement.Terms](t testing.TB, terms T) string {
+	t.Helper()
+	raw, err := statement.Draft(terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(raw), "\n")
+}
+
+// signText signs any text, also one that no statement may have.
+func signText(t testing.TB, text string, names ...string) string {
+	t.Helper()
+	lines := make([]string, len(names))
+	for i, n := range slices.Sorted(slices.Values(names)) {
+		lines[i] = signatureLine(t, testKey(t, n), text)
+	}
+	return text + "\n" + strings.Join(lines, "")
+}
+
+func signatureLine(t testing.TB, k *statement.Key, text string) string {
+	t.Helper()
+	sig, err := k.Sign([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := k.KeyHash()
+	b := append([]byte{byte(h >> 24), byte(h >> 16), byte(h >> 8), byte(h)}, sig...)
+	return "— " + k.Name() + " " + base64.StdEncoding.EncodeToString(b) + "\n"
+}
+
+func public(t testing.TB, names ...string) []string {
+	t.Helper()
+	keys := make([]string, len(names))
+	for i, n := range names {
+		keys[i] = testKey(t, n).Public
+	}
+	return keys
+}
+
+func known(t testing.TB, vkeys ...string) note.Verifiers {
+	t.Helper()
+	list := make([]note.Verifier, len(vkeys))
+	for i, k := range vkeys {
+		v, err := note.NewVerifier(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = v
+	}
+	return note.VerifierList(list...)
+}
