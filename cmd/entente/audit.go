@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"entente.example/internal/audit"
+	"entente.example/internal/fault"
+	"entente.example/internal/node"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+func (p *program) auditCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "audit",
+		Short: "Read, verify and export the log of what happened",
+		Long: `Every fact about an exchange is a leaf of this member's log, a Merkle tree that
+only grows. No leaf contains content, a file name or a person's name; what is
+private stands in the database, and enters the leaf as a salted commitment.
+
+These commands read the home itself. They need neither node nor person, and work
+beside a running node.`,
+		Example: `entente audit tail -n 20
+entente audit verify
+entente audit export ./alpha-log`,
+	}, p.auditTail(), p.auditVerify(), p.auditExport())
+}
+
+func (p *program) auditTail() *cobra.Command {
+	var count int
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Show the newest leaves of the log",
+		Long: `Tail prints the newest leaves, oldest first: their index, time, kind, id, the
+other members concerned, the rules that decided, and who did it, as far as this
+home knows. With -f it goes on printing as leaves are added, until interrupted.
+
+With --json: an object a line with index, leaf (the leaf itself, as it is
+hashed), and private (what stands behind its commitments).`,
+		Example: `entente audit tail
+entente audit tail -n 100
+entente audit tail -f --json`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if count < 0 {
+				return misused(cmd, "--lines must not be negative")
+			}
+			return p.tail(cmd.Context(), int64(count), follow)
+		},
+	}
+	cmd.Flags().IntVarP(&count, "lines", "n", 10, "how many leaves, `N`")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as leaves are added")
+	return cmd
+}
+
+// followPause is how often tail -f looks. Reading the size of the log costs next to nothing.
+const followPause = 300 * time.Millisecond
+
+func (p *program) tail(ctx context.Context, count int64, follow bool) error {
+	h, err := p.read(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	from := int64(-1)
+	for {
+		if from, err = p.leaves(ctx, h, from, count); err != nil || !follow {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // that is how one ends it
+		case <-time.After(followPause):
+		}
+	}
+}
+
+type leafJSON struct {
+	Index   int64             `json:"index"`
+	Leaf    json.RawMessage   `json:"leaf"`
+	Private map[string]string `json:"private,omitempty"`
+}
+
+// leaves prints the leaves from an index on, the last `count` if it is negative, and gives the index to go on with. What
+// is read is printed after the view is closed: a slow terminal must not hold the database.
+func (p *program) leaves(ctx context.Context, h *node.Home, from, count int64) (int64, error) {
+	for {
+		var page []leafJSON
+		err := h.DB.View(ctx, func(v *store.View) error {
+			size, err := v.Size()
+			if err != nil {
+				return err
+			}
+			if from < 0 {
+				from = max(0, size-count)
+			}
+			page, err = readLeaves(v, from, int(min(size-from, 100)))
+			return err
+		})
+		if err != nil {
+			if ctx.Err() != nil {
+				return from, nil
+			}
+			return from, err
+		}
+		for _, l := range page {
+			if err := p.leaf(l); err != nil {
+				return from, err
+			}
+		}
+		from += int64(len(page))
+		if len(page) == 0 {
+			return from, nil
+		}
+	}
+}
+
+func readLeaves(v *store.View, from int64, most int) ([]leafJSON, error) {
+	if most <= 0 {
+		return nil, nil
+	}
+	bodies, err := v.Leaves(from, most)
+	if err != nil {
+		return nil, err
+	}
+	var page []leafJSON
+	for i, body := range bodies {
+		l := leafJSON{Index: from + int64(i), Leaf: body}
+		private, err := v.Private(l.Index)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range private {
+			if l.Private == nil {
+				l.Private = map[string]string{}
+			}
+			l.Private[c.Field] = string(c.Value)
+		}
+		page = append(page, l)
+	}
+	return page, nil
+}
+
+func (p *program) leaf(l leafJSON) error {
+	leaf, err := statement.ParseLeaf(l.Leaf)
+	if err != nil {
+		return fault.New(fault.Invalid, "run: entente audit verify", "leaf %d: %w", l.Index, err)
+	}
+	if p.json {
+		return p.emit(l)
+	}
+	about := []string{}
+	if leaf.ID != "" {
+		about = append(about, leaf.ID)
+	}
+	if leaf.Statement != nil {
+		about = append(about, leaf.Statement.Short())
+	}
+	if len(leaf.Peers) > 0 {
+		about = append(about, words(leaf.Peers).join())
+	}
+	if who := l.Private["person"]; who != "" {
+		about = append(about, "by "+who)
+	}
+	if len(leaf.Rules) > 0 {
+		about = append(about, strings.Join(leaf.Rules, " "))
+	}
+	p.printf("%6d  %s  %s  %s\n", l.Index, leaf.Time, styled(kind(leaf.Kind)), strings.Join(about, "  "))
+	return nil
+}
+
+// kind pads a leaf's kind to the longest there is.
+func kind(k statement.EventKind) string {
+	text := plain(string(k)) + strings.Repeat(" ", max(0, len(statement.EventUndecryptable)-len(k)))
+	switch k {
+	case statement.EventDenied, statement.EventRefused, statement.EventReturned, statement.EventExpired, statement.EventUndecryptable, statement.EventRejected:
+		return bad.Render(text)
+	}
+	return good.Render(text)
+}
+
+func (p *program) auditVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [DIR]",
+		Short: "Check a home, or an exported log, for anything that was changed",
+		Long: `Verify checks this home: every leaf against the tree, the tree against its head
+and its signed checkpoint, every statement's hash and signatures, every private
+value against its commitment, every fact against its leaf, every document
+against its hash. Every problem is listed, and the exit code is then 1.
+
+DIR may be another home, or a folder that "entente audit export" made. Of an
+export everything is computed again from its entries and compared byte for byte
+under the key in its log.vkey. Whose key that is, the member's card tells.
+
+With --json: what, log, leaves, root, checkpoint_size, ok, problems (where, what).`,
+		Example: `entente audit verify
+entente audit verify ./alpha-log`,
+		Args: args("[DIR]"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			dir := ""
+			if len(given) > 0 {
+				dir = given[0]
+			}
+			return p.verify(cmd.Context(), dir)
+		},
+	}
+}
+
+func (p *program) verify(ctx context.Context, dir string) error {
+	if dir == "" {
+		var err error
+		if dir, err = p.dir(); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(filepath.Join(dir, node.ConfigFile)); err != nil {
+		return p.verifyExport(dir)
+	}
+	h, err := node.OpenReader(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	report, err := h.VerifyLog(ctx)
+	if err != nil {
+		return err
+	}
+	return p.report("home", dir, report)
+}
+
+func (p *program) verifyExport(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "there is no folder %s", dir)
+	}
+	report, err := audit.VerifyExport(dir)
+	if err != nil {
+		return err
+	}
+	return p.report("export", dir, report)
+}
+
+type problemJSON struct {
+	Where string `json:"where"`
+	What  string `json:"what"`
+}
+
+func (p *program) report(what, dir string, r *audit.Report) error {
+	if p.json {
+		problems := []problemJSON{}
+		for _, one := range r.Problems {
+			problems = append(problems, problemJSON(one))
+		}
+		if err := p.emit(struct {
+			What       string        `json:"what"`
+			Log        string        `json:"log"`
+			Leaves     int64         `json:"leaves"`
+			Root       string        `json:"root"`
+			Checkpoint int64         `json:"checkpoint_size"`
+			OK         bool          `json:"ok"`
+			Problems   []problemJSON `json:"problems"`
+		}{what, r.Log, r.Leaves, r.Root.String(), r.Checkpoint, r.OK(), problems}); err != nil {
+			return err
+		}
+	} else {
+		p.fields(field{what, dir}, field{"log", r.Log}, field{"leaves", r.Leaves}, field{"root", r.Root.String()}, field{"checkpoint", r.Checkpoint})
+		for _, one := range r.Problems {
+			p.printf("%s %s: %s\n", styled(bad.Render("problem:")), one.Where, one.What)
+		}
+	}
+	if r.OK() {
+		if !p.json {
+			p.printf("%s\n", styled(good.Render("sound: nothing was changed")))
+		}
+		return nil
+	}
+	n := len(r.Problems) + r.More
+	hint := "this is not the log that was signed; keep it as it is, and find out who changed it"
+	if n == 1 {
+		return fault.New(fault.Invalid, hint, "there is a problem in %s", dir)
+	}
+	return fault.New(fault.Invalid, hint, "there are %d problems in %s", n, dir)
+}
+
+func (p *program) auditExport() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export DIR",
+		Short: "Write the log to files that other programs can check",
+		Long: `Export writes the log, as far as its newest checkpoint covers it, into a new
+folder in the layout of C2SP tlog-tiles: checkpoint, tile/…, and the verifier key
+in log.vkey. It contains the leaves and nothing private.
+
+What comes next: give the folder to whoever wants to check it, with this program
+("entente audit verify DIR") or with any other that knows the layout.
+
+With --json: log, directory, leaves, root.`,
+		Example: `entente audit export ./alpha-log
+entente audit verify ./alpha-log`,
+		Args: args("DIR"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			h, err := p.read(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			card, err := h.Card()
+			if err != nil {
+				return err
+			}
+			tree, err := audit.Export(cmd.Context(), h.DB, card.Terms.Log, given[0])
+			if err != nil {
+				return err
+			}
+			log, _, _ := strings.Cut(card.Terms.Log, "+")
+			if p.json {
+				return p.emit(struct {
+					Log    string `json:"log"`
+					Dir    string `json:"directory"`
+					Leaves int64  `json:"leaves"`
+					Root   string `json:"root"`
+				}{log, given[0], tree.N, tree.Hash.String()})
+			}
+			p.fields(field{"log", log}, field{"folder", given[0]}, field{"leaves", tree.N}, field{"root", tree.Hash.String()})
+			p.next("entente audit verify " + given[0])
+			return nil
+		},
+	}
+}

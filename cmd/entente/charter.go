@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/node"
+	"entente.example/internal/statement"
+)
+
+func (p *program) charterCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "charter",
+		Short: "Found an alliance: draft, sign, adopt and show its charter",
+		Long: `The charter says who the members of an alliance are. All founders sign it; it
+takes e-mail and a telephone, and nobody in the middle has to be trusted:
+
+1. everybody mails the card of their member to one of them (entente card -o)
+2. that one writes the founding file (charter draft) and mails it to all
+3. everybody compares every fingerprint on the telephone, signs (charter sign),
+   and mails the signed file to all
+4. everybody merges the signed files and adopts the charter (charter adopt)
+
+docs/founding.md is this procedure with all its commands.`,
+		Example: `entente charter draft --alliance north-sea alpha.card bravo.card -o founding.txt
+entente charter sign founding.txt
+entente charter adopt founding-alpha.txt founding-bravo.txt`,
+	}, p.charterDraft(), p.charterSign(), p.charterAdopt(), p.charterShow())
+}
+
+func (p *program) charterDraft() *cobra.Command {
+	var alliance, out string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "draft CARD...",
+		Short: "Write a founding file from the cards of all members",
+		Long: `Draft writes a founding file: a charter that lists the members whose cards are
+given, and the cards. It signs nothing and needs no home, so anybody can do it;
+but one does it, and all sign that one file.
+
+What comes next: mail the file to every member. Each compares the fingerprints
+and signs with "entente charter sign".
+
+With --json: file, alliance, sha256, and founders (name, address, jurisdiction,
+fingerprint, signed).`,
+		Example: `entente charter draft --alliance north-sea alpha.card bravo.card charlie.card -o founding.txt`,
+		Args:    args("CARD..."),
+		RunE: func(_ *cobra.Command, given []string) error {
+			cards, err := readFiles(given, limit.Statement)
+			if err != nil {
+				return err
+			}
+			file, err := node.DraftFounding(alliance, cards, p.now())
+			if err != nil {
+				return err
+			}
+			if err := writeFile(out, file, force); err != nil {
+				return err
+			}
+			f, err := node.ReadFounding(file)
+			if err != nil {
+				return err
+			}
+			if err := p.showFounding(f, out); err != nil {
+				return err
+			}
+			p.next("mail "+out+" to every member", "everybody compares the fingerprints on the telephone, then: entente charter sign "+out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&alliance, "alliance", "", "the `NAME` of the alliance, one lower-case word (required)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write (required)")
+	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
+	required(cmd, "alliance", "output")
+	return cmd
+}
+
+func (p *program) charterSign() *cobra.Command {
+	var out string
+	var yes, force bool
+	cmd := &cobra.Command{
+		Use:   "sign FILE",
+		Short: "Compare the fingerprints, and sign the charter in a founding file",
+		Long: `Sign shows every founder's name, address and fingerprint, and asks whether they
+were compared. Call each founder at a number that you have from elsewhere, and
+have the fingerprint read out to you. This is the one moment at which trust
+enters; everything later is checked against what is signed here.
+
+Then the member's signature is added to the file, in place or to -o FILE.
+Scripts, which cannot telephone, say --yes.
+
+What comes next: mail the signed file to all; adopt with "entente charter adopt"
+when you have everybody's.
+
+With --json: file, alliance, sha256, founders.`,
+		Example: `entente charter sign founding.txt
+entente charter sign founding.txt -o founding-alpha.txt`,
+		Args: args("FILE"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			target, replace := out, force
+			if target == "" {
+				target, replace = given[0], true
+			}
+			return p.signCharter(cmd.Context(), given[0], target, replace, yes)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write the signed file to `FILE` (default: in place)")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask: all fingerprints were compared")
+	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
+	return cmd
+}
+
+func (p *program) signCharter(ctx context.Context, path, target string, replace, yes bool) error {
+	file, err := readFile(path, limit.Founding)
+	if err != nil {
+		return err
+	}
+	f, err := node.ReadFounding(file)
+	if err != nil {
+		return err
+	}
+	h, err := p.change(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if !yes {
+		if err := p.compared(f); err != nil {
+			return err
+		}
+	}
+	signed, err := h.SignFounding(ctx, file)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(target, signed, replace); err != nil {
+		return err
+	}
+	if f, err = node.ReadFounding(signed); err != nil {
+		return err
+	}
+	if err := p.showFounding(f, target); err != nil {
+		return err
+	}
+	if missing := missing(f); missing != "" {
+		p.next("mail "+target+" to every member", "still to sign: "+missing)
+	} else {
+		p.next("everybody has signed: entente charter adopt " + target)
+	}
+	return nil
+}
+
+// compared asks the question on which all trust rests. Only a person in front of the program can answer it.
+func (p *program) compared(f *node.Founding) error {
+	if !p.interactive() || p.json {
+		return fault.New(fault.Misused, "run it in a terminal, or say --yes if all fingerprints were compared",
+			"somebody must confirm that every fingerprint was compared with its owner, and nobody can be asked here")
+	}
+	p.note("Alliance %s. Call each founder at a number you know, and compare:\n\n", f.Charter.Terms.Alliance)
+	for _, m := range f.Founders {
+		p.note("  %s  %s  %s\n", styled(bold.Render(plain(m.Name))), m.Address, m.Jurisdiction)
+		p.note("      %s\n", m.Fingerprint)
+	}
+	p.note("\nDid you compare every fingerprint with its owner by telephone? [y/N] ")
+	answer, err := bufio.NewReader(p.in).ReadString('\n')
+	if a := strings.ToLower(strings.TrimSpace(answer)); err == nil && (a == "y" || a == "yes") {
+		return nil
+	}
+	return fault.New(fault.Failed, "compare them first; nothing is lost by waiting", "not signed")
+}
+
+func missing(f *node.Founding) string {
+	var names []string
+	for _, m := range f.Founders {
+		if !m.Signed {
+			names = append(names, m.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+type founderJSON struct {
+	Name         string `json:"name"`
+	Address      string `json:"address"`
+	Jurisdiction string `json:"jurisdiction,omitempty"`
+	Fingerprint  string `json:"fingerprint"`
+	Signed       bool   `json:"signed"`
+}
+
+func (p *program) showFounding(f *node.Founding, file string) error {
+	if p.json {
+		list := make([]founderJSON, len(f.Founders))
+		for i, m := range f.Founders {
+			list[i] = founderJSON{m.Name, m.Address, m.Jurisdiction, m.Fingerprint, m.Signed}
+		}
+		return p.emit(struct {
+			File     string        `json:"file,omitempty"`
+			Alliance string        `json:"alliance"`
+			Hash     string        `json:"sha256"`
+			Founders []founderJSON `json:"founders"`
+		}{file, f.Charter.Terms.Alliance, f.Charter.Hash.String(), list})
+	}
+	p.fields(field{"alliance", f.Charter.Terms.Alliance}, field{"file", file})
+	p.printf("\n")
+	var rows [][]any
+	for _, m := range f.Founders {
+		rows = append(rows, []any{m.Name, m.Address, m.Jurisdiction, m.Fingerprint, yesNo(m.Signed)})
+	}
+	p.table([]string{"MEMBER", "ADDRESS", "LAW", "FINGERPRINT", "SIGNED"}, rows)
+	return nil
+}
+
+func yesNo(b bool) styled {
+	if b {
+		return styled(good.Render("yes"))
+	}
+	return styled(wait.Render("no"))
+}
+
+func (p *program) charterAdopt() *cobra.Command {
+	return &cobra.Command{
+		Use:   "adopt FILE...",
+		Short: "Merge the signatures of several founding files, and join the alliance",
+		Long: `Adopt merges the signatures of several copies of one founding file. If none is
+missing, the alliance is this member's own from now on: its node will talk to
+exactly these members, with exactly these keys. Adopting it again changes
+nothing.
+
+What comes next: add people ("entente person add"), and agree on what may be
+shared ("entente agreement draft").
+
+With --json: as "charter show".`,
+		Example: `entente charter adopt founding-alpha.txt founding-bravo.txt founding-charlie.txt`,
+		Args:    args("FILE..."),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			files, err := readFiles(given, limit.Founding)
+			if err != nil {
+				return err
+			}
+			h, err := p.change(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			history, err := h.AdoptFounding(cmd.Context(), p.now(), files...)
+			if err != nil {
+				return err
+			}
+			if err := p.showCharter(h.Config.Member, history); err != nil {
+				return err
+			}
+			p.next("entente person add NAME --role releaser,reader", "entente agreement draft NAME --parties …")
+			return nil
+		},
+	}
+}
+
+func (p *program) charterShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Show the alliance, its members and their standing",
+		Long: `Show prints the charter in force as this home knows it: the members, where
+they are reached, the fingerprints of their cards, and their standing. Only
+members in good standing may exchange documents.
+
+With --json: alliance, sha256, self, and members (name, address, jurisdiction,
+standing, fingerprint, card_sha256).`,
+		Example: `entente charter show
+entente charter show --json`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			h, err := p.read(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			history, err := h.History(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return p.showCharter(h.Config.Member, history)
+		},
+	}
+}
+
+type memberJSON struct {
+	Name         string `json:"name"`
+	Address      string `json:"address"`
+	Jurisdiction string `json:"jurisdiction,omitempty"`
+	Standing     string `json:"standing"`
+	Fingerprint  string `json:"fingerprint"`
+	Card         string `json:"card_sha256"`
+}
+
+func (p *program) showCharter(self string, h *member.History) error {
+	if p.json {
+		var list []memberJSON
+		for _, m := range h.Members() {
+			list = append(list, memberJSON{m.Name, m.Address, m.Jurisdiction, m.Standing, statement.Fingerprint(m.Card), m.Card.String()})
+		}
+		return p.emit(struct {
+			Alliance string       `json:"alliance"`
+			Hash     string       `json:"sha256"`
+			Self     string       `json:"self"`
+			Members  []memberJSON `json:"members"`
+		}{h.Name(), h.Newest().String(), self, list})
+	}
+	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"we are", self})
+	p.printf("\n")
+	var rows [][]any
+	for _, m := range h.Members() {
+		rows = append(rows, []any{m.Name, m.Standing, m.Address, m.Jurisdiction, statement.Fingerprint(m.Card)})
+	}
+	p.table([]string{"MEMBER", "STANDING", "ADDRESS", "LAW", "FINGERPRINT"}, rows)
+	return nil
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"entente.example/internal/node"
+	"entente.example/internal/policy"
+	"entente.example/internal/store"
+)
+
+// Completion looks into the home, for a moment, and keeps quiet about whatever goes wrong: a shell that is completing a
+// line is no place for errors.
+
+type completer = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective)
+
+const completionTime = time.Second
+
+// look gives what `find` finds in the home.
+func (p *program) look(prefix string, find func(context.Context, *node.Home) ([]string, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
+	defer cancel()
+	h, err := p.read(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer h.Close()
+	found, err := find(ctx, h)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return withPrefix(found, prefix), cobra.ShellCompDirectiveNoFileComp
+}
+
+func withPrefix(words []string, prefix string) []cobra.Completion {
+	words = slices.Compact(slices.Sorted(slices.Values(words)))
+	return slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, prefix) })
+}
+
+// first completes the first argument only.
+func first(c completer) completer {
+	return func(cmd *cobra.Command, given []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(given) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return c(cmd, given, prefix)
+	}
+}
+
+func (p *program) completePersons(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return p.look(prefix, func(_ context.Context, h *node.Home) (names []string, err error) {
+		list, err := h.People()
+		for _, one := range list {
+			names = append(names, one.Name)
+		}
+		return names, err
+	})
+}
+
+// completeMembers completes the last word of a list of members.
+func (p *program) completeMembers(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	done := prefix[:strings.LastIndexByte(prefix, ',')+1]
+	found, _ := p.look(prefix, func(ctx context.Context, h *node.Home) (names []string, err error) {
+		history, err := h.History(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range history.Members() {
+			names = append(names, done+m.Name)
+		}
+		return names, nil
+	})
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+func (p *program) completeAgreements(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return p.look(prefix, func(ctx context.Context, h *node.Home) (names []string, err error) {
+		list, err := h.Agreements(ctx, p.now())
+		for _, a := range list {
+			names = append(names, a.Terms.Name)
+		}
+		return names, err
+	})
+}
+
+func (p *program) completePurposes(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	chosen, _ := cmd.Flags().GetString("agreement")
+	return p.look(prefix, func(ctx context.Context, h *node.Home) (purposes []string, err error) {
+		list, err := h.Agreements(ctx, p.now())
+		for _, a := range list {
+			if chosen == "" || a.Terms.Name == chosen {
+				purposes = append(purposes, a.Terms.Purposes...)
+			}
+		}
+		return purposes, err
+	})
+}
+
+func completeLabels(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	labels := slices.DeleteFunc(policy.Labels(), func(l string) bool { return !strings.HasPrefix(l, prefix) })
+	return labels, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// completeExchanges offers the newest exchanges, those received only if inbox is true.
+func (p *program) completeExchanges(inbox bool) completer {
+	return first(func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return p.look(prefix, func(ctx context.Context, h *node.Home) (refs []string, err error) {
+			f := store.Filter{Limit: 100}
+			if inbox {
+				f.To = h.Config.Member
+			}
+			err = h.DB.View(ctx, func(v *store.View) error {
+				list, err := v.Exchanges(f)
+				for _, e := range list {
+					refs = append(refs, e.Ref())
+				}
+				return err
+			})
+			return refs, err
+		})
+	})
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+func (p *program) openCommand() *cobra.Command {
+	var out string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "open EXCHANGE",
+		Short: "Open a document that this member has received, and write it to a file",
+		Long: `Open asks the running node for a document. The node asks its policies whether
+this person may read it, verifies the whole document, and writes down that it
+was opened; the sender gets a signed receipt of the first opening. Only then is
+the document given out.
+
+-o names the file to write. If it is a folder that exists, the document gets its
+own name there. The file appears when it is complete, and not before; a file
+that is there already is left alone, unless --force is given.
+
+EXCHANGE is FROM/ID/TO as "entente inbox" prints it, any beginning of it that
+fits only one, or the ID alone.
+
+With --json: exchange, label, file_name, media_type, size, path.`,
+		Example: `entente open alpha/01K7XQ3W0V6N2T9R4M5B8C1D2E/bravo -o report.pdf
+entente open 01K7XQ -o .`,
+		Args:              args("EXCHANGE"),
+		ValidArgsFunction: p.completeExchanges(true),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if out == "" {
+				return fault.New(fault.Misused, "name a file, or a folder that exists: entente open "+given[0]+" -o .", "--output (-o) is missing")
+			}
+			if err := validRef(given[0]); err != nil {
+				return err
+			}
+			return p.open(cmd.Context(), given[0], out, force)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write, or a folder that exists (required)")
+	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
+	return cmd
+}
+
+// place is where a document goes: a folder, and a name unless the document's own is to be taken.
+type place struct {
+	dir, name string
+	force     bool
+}
+
+// placeFor looks at -o before the document is asked for: opening leaves a trace, and should not fail over a name.
+func placeFor(out string, force bool) (place, error) {
+	info, err := os.Stat(out)
+	switch {
+	case err == nil && info.IsDir():
+		return place{out, "", force}, nil
+	case err == nil && !force:
+		return place{}, exists(out)
+	case err == nil && !info.Mode().IsRegular():
+		return place{}, fault.New(fault.Misused, "name a file", "%s is not a regular file", out)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return place{}, fault.New(fault.Failed, "", "look at %s: %w", out, reason(err))
+	case os.IsPathSeparator(out[len(out)-1]):
+		return place{}, fault.New(fault.Misused, "make it first, or name another", "there is no folder %s", out)
+	}
+	return place{filepath.Dir(out), filepath.Base(out), force}, nil
+}
+
+func (p *program) open(ctx context.Context, ref, out string, force bool) error {
+	to, err := placeFor(out, force)
+	if err != nil {
+		return err
+	}
+	// A probe: a folder that cannot be written must not cost a trace in the log either.
+	probe, err := create(to.dir, "probe")
+	if err != nil {
+		return err
+	}
+	probe.abort()
+	conn, err := p.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := ententev1.NewNodeServiceClient(conn).Open(ctx, &ententev1.OpenRequest{Exchange: ref})
+	if err != nil {
+		return rpc.FromStatus(err)
+	}
+	p.note("the node verifies the whole document first\n")
+	first, err := stream.Recv()
+	if err != nil {
+		return rpc.FromStatus(err)
+	}
+	about := first.GetOpened()
+	if about == nil {
+		return broken("it began without saying what it is")
+	}
+	if to.name == "" {
+		to.name = about.GetFileName()
+		if err := statement.ValidFileName(to.name); err != nil {
+			return fault.New(fault.Invalid, "choose a name with -o FILE", "the document's own %w", err)
+		}
+	}
+	file, err := p.receive(stream, about, to)
+	if err != nil {
+		return err
+	}
+	if err := file.commit(to.force); err != nil {
+		return err
+	}
+	return p.opened(about, file.path)
+}
+
+// receive writes the document beside its final name, and succeeds only if it came to a proper end.
+func (p *program) receive(stream interface {
+	Recv() (*ententev1.OpenResponse, error)
+}, about *ententev1.Opened, to place) (file *output, err error) {
+	if file, err = create(to.dir, to.name); err != nil {
+		return nil, err
+	}
+	bar := p.progress(about.GetSize(), "receiving")
+	defer func() {
+		bar.done()
+		if err != nil {
+			file.abort()
+		}
+	}()
+	var size int64
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil, broken("it ended before it was complete")
+		}
+		if err != nil {
+			return nil, rpc.FromStatus(err)
+		}
+		switch part := resp.GetPart().(type) {
+		case *ententev1.OpenResponse_Chunk:
+			n, err := file.Write(part.Chunk)
+			if err != nil {
+				return nil, fault.New(fault.Failed, "make room, and open it again", "write %s: %w", file.path, reason(err))
+			}
+			size += int64(n)
+			bar.add(n)
+		case *ententev1.OpenResponse_Complete:
+			if !part.Complete || size != about.GetSize() {
+				return nil, broken("its size is not what was announced")
+			}
+			return file, nil
+		default:
+			return nil, broken("something else came in between")
+		}
+	}
+}
+
+func broken(why string) error {
+	return fault.New(fault.Invalid, "nothing was written; open it again, and look at the node's log", "the node did not give out a whole document: %s", why)
+}
+
+func (p *program) opened(about *ententev1.Opened, path string) error {
+	e := exchangeOf(about.GetExchange())
+	if p.json {
+		return p.emit(struct {
+			Ref       string `json:"exchange"`
+			Label     string `json:"label"`
+			Name      string `json:"file_name"`
+			MediaType string `json:"media_type"`
+			Size      int64  `json:"size"`
+			Path      string `json:"path"`
+		}{e.Ref, e.Label, about.GetFileName(), about.GetMediaType(), about.GetSize(), path})
+	}
+	p.fields(field{"label", label(e.Label)}, field{"from", e.From}, field{"purpose", e.Purpose}, field{"keep until", e.RetainUntil},
+		field{"document", about.GetFileName()}, field{"type", about.GetMediaType()}, field{"size", size(about.GetSize())}, field{"written to", path})
+	return nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/term"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/identity"
+	"entente.example/internal/node"
+)
+
+// program is what all commands share: the global flags, and where they read and print.
+type program struct {
+	home string // --home as given
+	as   string // --as as given
+	json bool   // --json
+
+	in     *os.File
+	stdout io.Writer // colours only if it is a terminal that wants them
+	stderr io.Writer
+	wrote  *sticky // stdout's first error
+	now    func() time.Time
+}
+
+func newProgram() *program {
+	wrote := &sticky{w: os.Stdout}
+	p := &program{in: os.Stdin, wrote: wrote, now: time.Now}
+	// The profile is that of the file; what is written goes through the sticky writer.
+	out := colorprofile.NewWriter(os.Stdout, os.Environ())
+	out.Forward = wrote
+	p.stdout = out
+	p.stderr = colorprofile.NewWriter(os.Stderr, os.Environ())
+	return p
+}
+
+// sticky remembers the first error of a writer, so that commands can print without asking each time.
+type sticky struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sticky) Write(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(b)
+	if err != nil {
+		s.err = fault.New(fault.Failed, "", "print the result: %w", err)
+	}
+	return n, err
+}
+
+// interactive tells whether somebody who can answer a question sits in front of the program.
+func (p *program) interactive() bool {
+	return term.IsTerminal(p.in.Fd()) && term.IsTerminal(os.Stderr.Fd())
+}
+
+// dir is the member's home.
+func (p *program) dir() (string, error) {
+	if p.home != "" {
+		return p.home, nil
+	}
+	if env := os.Getenv("ENTENTE_HOME"); env != "" {
+		return env, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fault.New(fault.Misused, "name the member's folder with --home DIR", "there is no folder for homes here: %w", err)
+	}
+	return filepath.Join(home, ".entente"), nil
+}
+
+// change opens the home for a command that changes it. It works beside a running node.
+func (p *program) change(ctx context.Context) (*node.Home, error) {
+	dir, err := p.dir()
+	if err != nil {
+		return nil, err
+	}
+	return node.OpenHome(ctx, dir)
+}
+
+// read opens the home for a command that only reads. It needs neither node nor person, and loads no private key.
+func (p *program) read(ctx context.Context) (*node.Home, error) {
+	dir, err := p.dir()
+	if err != nil {
+		return nil, err
+	}
+	return node.OpenReader(ctx, dir)
+}
+
+// person finds out who asks: --as, else the only person of the home.
+func (p *program) person(dir string) (string, error) {
+	names, err := identity.Persons(dir)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case p.as != "":
+		for _, n := range names {
+			if n == p.as {
+				return n, nil
+			}
+		}
+		return "", fault.New(fault.Misused, people(names), "there is no person %.80q in %s", p.as, dir)
+	case len(names) == 1:
+		return names[0], nil
+	case len(names) == 0:
+		return "", fault.New(fault.Misused, people(nil), "%s has no person yet, and only persons talk to a node", dir)
+	}
+	return "", fault.New(fault.Misused, "say who you are with --as", "there are several persons here: %s", strings.Join(names, ", "))
+}
+
+func people(names []string) string {
+	if len(names) == 0 {
+		return "add one with: entente person add NAME --role releaser,reader"
+	}
+	return "the persons here are: " + strings.Join(names, ", ")
+}

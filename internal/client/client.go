@@ -1,0 +1,182 @@
+// Package client is a person's side of node.proto: hand in a document, look at exchanges, open what came.
+//
+// The program, the lessons and the tests all speak to a node through it.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/grpc"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/identity"
+	"entente.example/internal/limit"
+	"entente.example/internal/rpc"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// Client is a connection of one person to their member's node. It may be used concurrently.
+type Client struct {
+	conn *grpc.ClientConn
+	node ententev1.NodeServiceClient
+}
+
+// Dial prepares a connection as a person of a member, whose certificate is in the home dir, to the node at address. It
+// connects with the first call, and every error of a call is a fault.
+func Dial(dir, member, address, person string) (*Client, error) {
+	cert, err := identity.LoadPerson(dir, member, person)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := identity.LoadCA(dir, member)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := rpc.DialNode(address, rpc.Config{Self: member, Cert: cert, CA: ca, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	if err != nil {
+		return nil, fmt.Errorf("dial node: %w", err)
+	}
+	return &Client{conn: conn, node: ententev1.NewNodeServiceClient(conn)}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Node gives the service itself, for calls without more to them: List and Show.
+func (c *Client) Node() ententev1.NodeServiceClient { return c.node }
+
+// NewID makes the id of a new sending. The client chooses it once, so that asking again is the same sending.
+func NewID() string { return ulid.Make().String() }
+
+// MediaType guesses a media type from a file name's extension.
+func MediaType(name string) string {
+	t, _, err := mime.ParseMediaType(mime.TypeByExtension(filepath.Ext(name)))
+	if err != nil || t == "" {
+		return "application/octet-stream"
+	}
+	return strings.ToLower(t)
+}
+
+// sendAttempts is how often Send tries, with the same id, when the connection breaks.
+const sendAttempts = 4
+
+// Send hands in a document and returns when it is durable at the node. When the connection breaks it begins again, with
+// the same id, so that the document is sent once. doc is read from its start each time.
+func (c *Client) Send(ctx context.Context, sub *ententev1.Submission, doc io.ReadSeeker) (*ententev1.SendResponse, error) {
+	for attempt := 1; ; attempt++ {
+		if _, err := doc.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("read document: %w", err)
+		}
+		out, err := c.send(ctx, sub, doc)
+		if err == nil || attempt == sendAttempts || fault.KindOf(err) != fault.Transient {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Client) send(ctx context.Context, sub *ententev1.Submission, doc io.Reader) (*ententev1.SendResponse, error) {
+	// Without this, a document that cannot be read to its end would look complete to the node.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.node.Send(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&ententev1.SendRequest{Part: &ententev1.SendRequest_Submission{Submission: sub}})
+	buf := make([]byte, limit.Chunk)
+	for err == nil {
+		n, end := io.ReadFull(doc, buf)
+		if n > 0 {
+			err = stream.Send(&ententev1.SendRequest{Part: &ententev1.SendRequest_Chunk{Chunk: buf[:n]}})
+		}
+		if errors.Is(end, io.EOF) || errors.Is(end, io.ErrUnexpectedEOF) {
+			break
+		}
+		if end != nil {
+			return nil, fmt.Errorf("read document: %w", end)
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: the node has answered already, and CloseAndRecv tells what
+		return nil, err
+	}
+	return stream.CloseAndRecv()
+}
+
+// Open asks for a document. begin is called once the node has verified the whole of it and written down that it was
+// opened; it gives the writer for the content. Only if Open returns no error is the document complete; otherwise what
+// was written must be thrown away.
+func (c *Client) Open(ctx context.Context, ref string, begin func(*ententev1.Opened) (io.Writer, error)) (*ententev1.Opened, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.node.Open(ctx, &ententev1.OpenRequest{Exchange: ref})
+	if err != nil {
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	opened := first.GetOpened()
+	if opened == nil {
+		return nil, fault.New(fault.Failed, "compare the versions of the two programs: entente version", "the node began with something else than what it opened")
+	}
+	w, err := begin(opened)
+	if err != nil {
+		return nil, err
+	}
+	for size := int64(0); ; {
+		msg, err := stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = fault.New(fault.Failed, "open it again", "the document ended before it was complete")
+			}
+			return nil, err
+		}
+		if msg.GetComplete() {
+			if size != opened.GetSize() {
+				return nil, fault.New(fault.Failed, "open it again", "the document has %d bytes, and the node announced %d", size, opened.GetSize())
+			}
+			return opened, nil
+		}
+		n, err := w.Write(msg.GetChunk())
+		size += int64(n)
+		if err != nil {
+			return nil, fmt.Errorf("write document: %w", err)
+		}
+	}
+}
+
+// Settled tells whether an exchange's delivery has come to its end.
+func Settled(state string) bool { return state != "queued" && state != "delivering" }
+
+// Await asks for an exchange until done says yes, or ctx ends.
+func (c *Client) Await(ctx context.Context, ref string, done func(*ententev1.Exchange) bool) (*ententev1.Exchange, error) {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		out, err := c.node.Show(ctx, &ententev1.ShowRequest{Exchange: ref})
+		if err == nil && len(out.GetExchanges()) == 1 && done(out.GetExchanges()[0]) {
+			return out.GetExchanges()[0], nil
+		}
+		if err != nil && fault.KindOf(err) != fault.Transient {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.New(fault.Transient, "entente show "+ref, "waited for %s: %w", ref, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,282 @@
+// Package lab is worlds of nodes: several members on one machine, for lessons, demonstrations and tests.
+//
+// A World is real: homes on disk, SQLite, TCP on loopback, TLS. Only the machine is shared. Lessons are scripts in this
+// folder, *.txtar, which `entente lab run NAME` plays for a person and `go test` runs.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"entente.example/internal/client"
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/node"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// World is an alliance on one machine. It may be used concurrently.
+type World struct {
+	Dir      string // the folder of the homes: Dir/alpha, Dir/bravo, …
+	Alliance string
+	Names    []string // of the members, as they were given
+
+	log     *slog.Logger
+	members map[string]*running
+}
+
+// running is a member's node, if it runs.
+type running struct {
+	dir          string
+	peer, people string // addresses
+
+	mu        sync.Mutex     // guards what follows
+	listeners []net.Listener // held since founding, for the first start
+	stop      context.CancelFunc
+	ended     chan error // gets the end of Serve, once
+}
+
+// Options says what world to make.
+type Options struct {
+	Dir      string   // must be empty or not exist
+	Alliance string   // empty: "harbour"
+	Members  []string // at least two
+	Log      *slog.Logger
+}
+
+// Found makes the homes and founds the alliance. No node runs yet. Every member has one person for a start: alice works
+// for the first member, bob for the second, and so on (Person tells), as releaser and reader.
+func Found(ctx context.Context, o Options) (w *World, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Alliance == "" {
+		o.Alliance = "harbour"
+	}
+	w = &World{Dir: o.Dir, Alliance: o.Alliance, Names: o.Members, log: o.Log, members: map[string]*running{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Close())
+		}
+	}()
+	for _, name := range o.Members {
+		r := &running{dir: filepath.Join(o.Dir, name)}
+		w.members[name] = r
+		// The ports are held from now on, so that nobody takes them between founding and starting.
+		for _, address := range []*string{&r.peer, &r.people} {
+			l, err := rpc.Listen(ctx, "127.0.0.1:0")
+			if err != nil {
+				return w, fmt.Errorf("find a port for %s: %w", name, err)
+			}
+			*address, r.listeners = l.Addr().String(), append(r.listeners, l)
+		}
+	}
+	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Now: time.Now(),
+		Addresses: func(_ int, name string) (string, string) { return w.members[name].peer, w.members[name].people }})
+	if err != nil {
+		return w, err
+	}
+	for _, name := range o.Members {
+		if err := w.AddPerson(ctx, name, w.Person(name), "releaser", "reader"); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"}
+
+// Person names the member's first person.
+func (w *World) Person(member string) string {
+	if i := slices.Index(w.Names, member); i < len(people) {
+		return people[i]
+	}
+	return "person-of-" + member
+}
+
+// Home gives a member's folder.
+func (w *World) Home(member string) string { return filepath.Join(w.Dir, member) }
+
+// Open opens a member's home to change it, as a command does. Whoever opens it must close it.
+func (w *World) Open(ctx context.Context, member string) (*node.Home, error) {
+	return node.OpenHome(ctx, w.Home(member))
+}
+
+// AddPerson adds a person to a member.
+func (w *World) AddPerson(ctx context.Context, member, name string, roles ...string) error {
+	h, err := w.Open(ctx, member)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.AddPerson(ctx, time.Now(), name, roles), h.Close())
+}
+
+// Agree has the parties draft, sign and adopt an agreement, by the same steps as members that are far apart. Version,
+// alliance and times are filled in where they are missing.
+func (w *World) Agree(ctx context.Context, a statement.Agreement) (_ *statement.Signed[statement.Agreement], err error) {
+	if a.Version == 0 {
+		a.Version = 1
+	}
+	if a.NotBefore.IsZero() {
+		a.NotBefore = time.Now().Add(-time.Minute)
+	}
+	if a.NotAfter.IsZero() {
+		a.NotAfter = a.NotBefore.AddDate(1, 0, 0)
+	}
+	slices.Sort(a.Parties)
+	slices.Sort(a.Purposes)
+	homes := make([]*node.Home, 0, len(a.Parties))
+	defer func() {
+		for _, h := range homes {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	for _, p := range a.Parties {
+		h, err := w.Open(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		homes = append(homes, h)
+	}
+	if len(homes) == 0 {
+		return nil, fault.New(fault.Misused, "", "an agreement needs parties")
+	}
+	draft, err := homes[0].DraftAgreement(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	var copies [][]byte
+	for _, h := range homes {
+		signed, err := h.SignAgreement(ctx, draft)
+		if err != nil {
+			return nil, err
+		}
+		copies = append(copies, signed)
+	}
+	var adopted *statement.Signed[statement.Agreement]
+	for _, h := range homes {
+		if adopted, err = h.AdoptAgreement(ctx, time.Now(), copies...); err != nil {
+			return nil, err
+		}
+	}
+	return adopted, nil
+}
+
+// Start starts a member's node and returns when it serves.
+func (w *World) Start(ctx context.Context, member string) error {
+	r := w.members[member]
+	if r == nil {
+		return fault.New(fault.Misused, "", "there is no member %q in this world", member)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != nil {
+		return fault.New(fault.Conflict, "", "the node of %s runs already", member)
+	}
+	listeners := r.listeners
+	r.listeners = nil
+	for i, address := range []string{r.peer, r.people} {
+		if len(listeners) > i {
+			continue
+		}
+		l, err := rpc.Listen(ctx, address)
+		if err != nil {
+			return fmt.Errorf("start %s again: %w", member, err)
+		}
+		listeners = append(listeners, l)
+	}
+	h, err := node.OpenHome(ctx, r.dir)
+	if err != nil {
+		return err
+	}
+	// The node lives until Stop, whatever the context of the starting was for.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		err := h.Serve(serving, node.Options{PeerListener: listeners[0], NodeListener: listeners[1], Log: w.log, Ready: func() { close(ready) }})
+		ended <- errors.Join(err, h.Close())
+	}()
+	select {
+	case <-ready:
+		r.stop, r.ended = stop, ended
+		return nil
+	case err := <-ended:
+		stop()
+		return fmt.Errorf("start %s: %w", member, err)
+	}
+}
+
+// StartAll starts every node.
+func (w *World) StartAll(ctx context.Context) error {
+	for _, m := range w.Names {
+		if err := w.Start(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop stops a member's node and waits for its end. A node that does not run is no error.
+func (w *World) Stop(member string) error {
+	r := w.members[member]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop == nil {
+		return nil
+	}
+	r.stop()
+	err := <-r.ended
+	r.stop, r.ended = nil, nil
+	return err
+}
+
+// Close stops every node and gives the ports back. The homes stay.
+func (w *World) Close() error {
+	var err error
+	for name, r := range w.members {
+		err = errors.Join(err, w.Stop(name))
+		for _, l := range r.listeners {
+			err = errors.Join(err, l.Close())
+		}
+		r.listeners = nil
+	}
+	return err
+}
+
+// Client connects to a member's node as one of its people. Whoever connects must close it.
+func (w *World) Client(member, person string) (*client.Client, error) {
+	r := w.members[member]
+	if r == nil {
+		return nil, fault.New(fault.Misused, "", "there is no member %q in this world", member)
+	}
+	return client.Dial(r.dir, member, r.people, person)
+}
+
+// Exchanges lists all exchanges of a member in one direction, newest first. Its node must run.
+func (w *World) Exchanges(ctx context.Context, member string, d ententev1.Direction) ([]*ententev1.Exchange, error) {
+	c, err := w.Client(member, w.Person(member))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	var all []*ententev1.Exchange
+	for cursor := ""; ; {
+		page, err := c.Node().List(ctx, &ententev1.ListRequest{Direction: d, Cursor: cursor, Limit: limit.Page})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.GetExchanges()...)
+		if cursor = page.GetCursor(); cursor == "" {
+			return all, nil
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/member"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// Agreement is an agreement that is in this home.
+type Agreement struct {
+	*statement.Signed[statement.Agreement]
+	InForce bool // at the time asked for
+}
+
+// DraftAgreement writes an agreement for its parties to sign. It belongs to this home's alliance.
+func (h *Home) DraftAgreement(ctx context.Context, a statement.Agreement) ([]byte, error) {
+	history, err := h.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.Alliance = history.Alliance()
+	a.NotBefore, a.NotAfter = a.NotBefore.UTC().Truncate(time.Second), a.NotAfter.UTC().Truncate(time.Second)
+	if err := parties(history, a); err != nil {
+		return nil, err
+	}
+	raw, err := statement.Draft(a)
+	if err != nil {
+		return nil, fault.New(fault.Misused, "correct that field", "%w", err)
+	}
+	return raw, nil
+}
+
+func parties(history *member.History, a statement.Agreement) error {
+	if a.Alliance != history.Alliance() {
+		return fault.New(fault.Invalid, "draft it again in a home of this alliance", "agreement %s belongs to another alliance", a.Name)
+	}
+	for _, p := range a.Parties {
+		if _, ok := history.Member(p); !ok {
+			return fault.New(fault.Misused, "entente charter show lists the members", "agreement %s names %q, who is no member of alliance %s", a.Name, p, history.Name())
+		}
+	}
+	// The policy section is part of the format; what evaluates it is not built yet. Ignoring a rule would fail open.
+	if a.Policy != "" {
+		return fault.New(fault.Invalid, "draft the agreement without a policy section", "agreement %s carries a policy of its own, which this version cannot enforce", a.Name)
+	}
+	return nil
+}
+
+// SignAgreement adds this member's signature to a draft.
+func (h *Home) SignAgreement(ctx context.Context, raw []byte) ([]byte, error) {
+	draft, history, err := h.readAgreement(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := parties(history, draft.Terms); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(draft.Terms.Parties, h.Config.Member) {
+		return nil, fault.New(fault.Misused, "only its parties sign an agreement", "sign agreement %s: %s is not a party", draft.Terms.Name, h.Config.Member)
+	}
+	out, err := statement.AddSignature(raw, h.Keys.Statement)
+	if err != nil {
+		return nil, fmt.Errorf("sign agreement %s: %w", draft.Terms.Name, err)
+	}
+	return out, nil
+}
+
+func (h *Home) readAgreement(ctx context.Context, raw []byte) (*statement.Unsigned[statement.Agreement], *member.History, error) {
+	history, err := h.History(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	draft, err := statement.ParseDraft[statement.Agreement](raw)
+	if err != nil {
+		return nil, nil, fault.New(fault.Invalid, "ask for the file that `entente agreement draft` wrote", "%w", err)
+	}
+	return draft, history, nil
+}
+
+// AdoptAgreement merges the signatures of several copies and, when none is missing, brings the agreement into force here.
+// Adopting the same agreement again changes nothing.
+func (h *Home) AdoptAgreement(ctx context.Context, now time.Time, files ...[]byte) (*statement.Signed[statement.Agreement], error) {
+	raw, err := statement.Merge(files...)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "all files must be copies of one draft", "adopt agreement: %w", err)
+	}
+	draft, history, err := h.readAgreement(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := parties(history, draft.Terms); err != nil {
+		return nil, err
+	}
+	if len(draft.Missing) > 0 {
+		return nil, fault.New(fault.Invalid, "collect the missing signatures and give all files at once", "adopt agreement %s: it still lacks the signatures of %s", draft.Terms.Name, strings.Join(draft.Missing, ", "))
+	}
+	a, err := statement.Open[statement.Agreement](raw, history.Verifiers(draft.Terms.Parties...))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "somebody's copy is damaged or forged; ask everybody for theirs again", "adopt agreement %s: %w", draft.Terms.Name, err)
+	}
+	if !slices.Contains(a.Terms.Parties, h.Config.Member) {
+		return nil, fault.New(fault.Misused, "only its parties adopt an agreement", "adopt agreement %s: %s is not a party", a.Terms.Name, h.Config.Member)
+	}
+	err = h.DB.Update(ctx, func(tx *store.Tx) error {
+		known, err := tx.AgreementByName(a.Terms.Name)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		case known.Hash == a.Hash:
+			return errUnchanged
+		case known.Version >= a.Terms.Version:
+			return fault.New(fault.Conflict, "give the agreement another name, or a higher version", "adopt agreement: %s version %d is already in force, with other terms", a.Terms.Name, known.Version)
+		}
+		if err := tx.PutAgreement(a); err != nil {
+			return err
+		}
+		_, err = tx.Record(statement.Event{Kind: statement.EventAgreement, Time: now, Statement: a.Hash,
+			Peers: slices.DeleteFunc(slices.Clone(a.Terms.Parties), func(p string) bool { return p == h.Config.Member })})
+		return err
+	})
+	if errors.Is(err, errUnchanged) {
+		return a, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("adopt agreement %s: %w", a.Terms.Name, err)
+	}
+	if _, err := h.Log.Publish(ctx); err != nil {
+		return nil, fmt.Errorf("adopt agreement %s: %w", a.Terms.Name, err)
+	}
+	return a, nil
+}
+
+// Agreements lists the agreements of this home, by name and version.
+func (h *Home) Agreements(ctx context.Context, now time.Time) ([]Agreement, error) {
+	var list []Agreement
+	history, err := h.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = h.DB.View(ctx, func(v *store.View) error {
+		rows, err := v.Agreements()
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			a, err := openAgreement(history, r.Raw)
+			if err != nil {
+				return err
+			}
+			list = append(list, Agreement{a, !now.Before(a.Terms.NotBefore) && !now.After(a.Terms.NotAfter)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list agreements: %w", err)
+	}
+	return list, nil
+}
+
+// openAgreement verifies a stored agreement again: what stands in the database is believed no more than a file.
+func openAgreement(history *member.History, raw []byte) (*statement.Signed[statement.Agreement], error) {
+	d, err := statement.ParseDraft[statement.Agreement](raw)
+	if err != nil {
+		return nil, err
+	}
+	return statement.Open[statement.Agreement](raw, history.Verifiers(d.Terms.Parties...))
+}

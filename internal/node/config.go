@@ -1,0 +1,140 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/statement"
+)
+
+// ConfigFile is the configuration's name in a home.
+const ConfigFile = "entente.toml"
+
+// DefaultNodeAddress is where people reach their own node unless the configuration says otherwise.
+const DefaultNodeAddress = "127.0.0.1:7444"
+
+// Config is what a member decides about its own node. It stands in entente.toml, every field commented there.
+type Config struct {
+	// Member is the member's name.
+	Member string `toml:"member"`
+	// Address is HOST:PORT at which the other members reach this node; it stands in the card.
+	Address string `toml:"address"`
+	// PeerListen is HOST:PORT on which the node listens for other members.
+	PeerListen string `toml:"peer_listen"`
+	// NodeListen is HOST:PORT on which the node listens for the member's own people.
+	NodeListen string `toml:"node_listen"`
+	// Jurisdiction is the ISO 3166-1 alpha-2 code under whose law the member stands, or empty.
+	Jurisdiction string `toml:"jurisdiction"`
+	// PeerBytes bounds what is stored and staged for one peer.
+	PeerBytes int64 `toml:"peer_bytes"`
+}
+
+const configText = `# The configuration of one Entente node.
+
+# The member's name: one lower-case word. It is part of every key and certificate; it cannot change.
+member = %q
+
+# Where the other members reach this node. It stands in the card that they have; changing it here alone changes nothing
+# for them.
+address = %q
+
+# Where the node listens for other members.
+peer_listen = %q
+
+# Where the node listens for the member's own people. Keep it on loopback, unless people work on other machines.
+node_listen = %q
+
+# The country under whose law the member stands (ISO 3166-1 alpha-2), or empty.
+jurisdiction = %q
+
+# How many bytes of documents are kept for any one other member. Beyond it, deliveries wait.
+peer_bytes = %d
+`
+
+func newConfig(o InitOptions) (Config, error) {
+	c := Config{Member: o.Member, Address: o.Address, PeerListen: o.Address, NodeListen: o.NodeAddress, Jurisdiction: o.Jurisdiction, PeerBytes: limit.PeerStaged}
+	if c.NodeListen == "" {
+		c.NodeListen = DefaultNodeAddress
+	}
+	if err := statement.ValidAddress(c.Address); err != nil {
+		return c, fault.New(fault.Misused, "give --address HOST:PORT, the address at which other members reach this node", "read address: %w", err)
+	}
+	if host, port, err := net.SplitHostPort(c.Address); err == nil {
+		if _, err := netip.ParseAddr(host); err != nil {
+			c.PeerListen = ":" + port // a DNS name need not be an address of this machine
+		}
+	}
+	return c, c.check()
+}
+
+func (c Config) check() error {
+	if err := statement.ValidMember(c.Member); err != nil {
+		return fault.New(fault.Misused, "choose one lower-case word, such as alpha", "read configuration: %w", err)
+	}
+	if err := statement.ValidAddress(c.Address); err != nil {
+		return fault.New(fault.Misused, "set address in "+ConfigFile, "read configuration: address: %w", err)
+	}
+	if c.Jurisdiction != "" {
+		if err := statement.ValidJurisdiction(c.Jurisdiction); err != nil {
+			return fault.New(fault.Misused, "give an ISO 3166-1 code such as NL, or none", "read configuration: jurisdiction: %w", err)
+		}
+	}
+	for key, address := range map[string]string{"peer_listen": c.PeerListen, "node_listen": c.NodeListen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fault.New(fault.Misused, "set "+key+" in "+ConfigFile+" to HOST:PORT", "read configuration: %s: %w", key, err)
+		}
+	}
+	if c.PeerBytes < 1 {
+		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "read configuration: peer_bytes must be positive")
+	}
+	return nil
+}
+
+func (c Config) text() []byte {
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes)
+}
+
+// ReadConfig reads a home's entente.toml strictly.
+func ReadConfig(dir string) (Config, error) {
+	var c Config
+	b, err := readBounded(filepath.Join(dir, ConfigFile), limit.Statement)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, fault.New(fault.NotFound, "make one with: entente init NAME --address HOST:PORT, or name another with --home DIR", "there is no member at %s", dir)
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	d := toml.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		var where *toml.DecodeError
+		if errors.As(err, &where) {
+			row, _ := where.Position()
+			return c, fault.New(fault.Misused, "correct that line", "read %s: line %d: %w", filepath.Join(dir, ConfigFile), row, err)
+		}
+		return c, fault.New(fault.Misused, "remove what is not a field; the comments say which there are", "read %s: %w", filepath.Join(dir, ConfigFile), err)
+	}
+	return c, c.check()
+}
+
+// readBounded reads a file of at most `most` bytes.
+func readBounded(name string, most int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > most {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are allowed", name, info.Size(), most)
+	}
+	return os.ReadFile(name)
+}

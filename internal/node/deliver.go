@@ -1,0 +1,283 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// deliver makes one attempt to hand a document of ours to one recipient. It is done when the recipient's receipt,
+// stored or refused, is durable here, or when deliver_by has passed.
+func (n *node) deliver(ctx context.Context, o store.Outgoing) error {
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	to, ok := h.Member(o.Peer)
+	if !ok {
+		return fmt.Errorf("%s is no member", o.Peer)
+	}
+	m, header, err := n.outgoing(ctx, o.Statement)
+	if err != nil {
+		return err
+	}
+	if n.now().After(m.Terms.DeliverBy) {
+		return n.expire(ctx, o, m)
+	}
+	if !h.InGoodStanding(o.Peer) {
+		return fmt.Errorf("%s is not in good standing", o.Peer)
+	}
+	blob, size, err := n.Blobs.Open(m.Hash)
+	if err != nil {
+		return fmt.Errorf("open payload: %w", err)
+	}
+	defer blob.Close()
+	if size != m.Terms.Content.CiphertextSize {
+		return fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
+	}
+	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.SetState(m.Hash, o.Peer, store.Delivering, n.now()) })
+	if err != nil {
+		return fmt.Errorf("begin delivery: %w", err)
+	}
+	raw, err := n.callDeliver(ctx, to, m, header, blob)
+	if err != nil {
+		return err
+	}
+	receipt, err := openReceipt(h, raw, o.Peer, n.Config.Member, m)
+	if err != nil {
+		return err
+	}
+	return n.delivered(ctx, o, receipt)
+}
+
+// outgoing reads a manifest of ours and its header.
+func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Signed[statement.Manifest], []byte, error) {
+	var row store.Manifest
+	var header []byte
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		if row, err = v.Manifest(hash); err != nil {
+			return err
+		}
+		header, err = v.Header(hash)
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read manifest: %w", err)
+	}
+	m, err := n.openOwn(row.Raw)
+	return m, header, err
+}
+
+// callDeliver speaks the protocol once. ctx ends it at any point; what the recipient holds then is where it goes on.
+func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.Signed[statement.Manifest], header []byte, blob io.ReadSeeker) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conn, err := n.dial(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stream, err := ententev1.NewPeerServiceClient(conn).Deliver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// An error of Send is io.EOF; the cause comes from Recv.
+	err = stream.Send(&ententev1.DeliverRequest{Part: &ententev1.DeliverRequest_Offer{Offer: &ententev1.Offer{Manifest: m.Raw, Header: header}}})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if raw := answer.GetReceipt(); raw != nil {
+		return raw, nil
+	}
+	if err := sendPayload(stream, blob, answer.GetOffset(), m.Terms.Content.CiphertextSize); err != nil {
+		return nil, err
+	}
+	if answer, err = stream.Recv(); err != nil {
+		return nil, err
+	}
+	if answer.GetReceipt() == nil {
+		return nil, fmt.Errorf("%s answered the payload without a receipt", to.Name)
+	}
+	return answer.GetReceipt(), nil
+}
+
+func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev1.DeliverResponse], blob io.ReadSeeker, offset, size int64) error {
+	if offset < 0 || offset > size {
+		return fmt.Errorf("the recipient asks for byte %d of %d", offset, size)
+	}
+	if _, err := blob.Seek(offset, io.SeekStart); err != nil {
+		return fmt.Errorf("read payload: %w", err)
+	}
+	buf := make([]byte, limit.Chunk)
+	for {
+		c, err := io.ReadFull(blob, buf)
+		if c > 0 {
+			err := stream.Send(&ententev1.DeliverRequest{Part: &ententev1.DeliverRequest_Chunk{Chunk: buf[:c]}})
+			if errors.Is(err, io.EOF) {
+				return nil // Recv tells why
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return stream.CloseSend()
+		}
+		if err != nil {
+			return fmt.Errorf("read payload: %w", err)
+		}
+	}
+}
+
+// openReceipt verifies a receipt and that it is about exactly this.
+func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Signed[statement.Manifest]) (*statement.Signed[statement.Receipt], error) {
+	r, err := statement.Open[statement.Receipt](raw, h.Verifiers(from))
+	if err != nil {
+		return nil, fmt.Errorf("verify receipt of %s: %w", from, err)
+	}
+	if t := r.Terms; t.From != from || t.To != to || t.Manifest != m.Hash || t.ID != m.Terms.ID {
+		return nil, fmt.Errorf("verify receipt of %s: it is about something else: %s %s from %s", from, t.Kind, t.Manifest.Short(), t.From)
+	}
+	return r, nil
+}
+
+// delivered is the one transaction that ends an exchange's delivery: receipt, state, outbox, leaf.
+func (n *node) delivered(ctx context.Context, o store.Outgoing, r *statement.Signed[statement.Receipt]) error {
+	now := n.now()
+	event := statement.Event{Time: now, ID: r.Terms.ID, Manifest: r.Terms.Manifest, Receipt: r.Hash, Peers: []string{r.Terms.From}}
+	var state store.State
+	switch r.Terms.Kind {
+	case statement.Stored:
+		event.Kind, state = statement.EventDelivered, store.Delivered
+	case statement.Refused:
+		event.Kind, state = statement.EventReturned, store.Refused
+		for _, reason := range r.Terms.Reasons {
+			if reason.Set != "house" { // a member's own rules are its own business
+				event.Rules = append(event.Rules, reason.Set+"/"+reason.Rule)
+			}
+		}
+	default:
+		return fmt.Errorf("%s answered a delivery with a receipt %q", r.Terms.From, r.Terms.Kind)
+	}
+	err := n.commit(ctx, func(tx *store.Tx) error {
+		if err := tx.PutReceipt(r); err != nil {
+			return err
+		}
+		if err := tx.SetState(r.Terms.Manifest, r.Terms.From, state, now); err != nil {
+			return err
+		}
+		if err := tx.Done(o); err != nil {
+			return err
+		}
+		_, err := tx.Record(event)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record receipt: %w", err)
+	}
+	n.log.Info("exchange settled", "peer", o.Peer, "id", r.Terms.ID, "receipt", string(r.Terms.Kind))
+	return nil
+}
+
+// expire gives up, with a leaf that says so.
+func (n *node) expire(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest]) error {
+	now := n.now()
+	err := n.commit(ctx, func(tx *store.Tx) error {
+		if err := tx.SetState(m.Hash, o.Peer, store.Expired, now); err != nil {
+			return err
+		}
+		if err := tx.Done(o); err != nil {
+			return err
+		}
+		_, err := tx.Record(statement.Event{Kind: statement.EventExpired, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.Peer}})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record expiry: %w", err)
+	}
+	n.log.Warn("exchange expired", "peer", o.Peer, "id", m.Terms.ID)
+	return nil
+}
+
+func (n *node) dial(ctx context.Context, to member.Member) (*grpc.ClientConn, error) {
+	return rpc.DialPeer(to, n.rpcConfig(ctx))
+}
+
+// callReturn hands one receipt to its addressee.
+func (n *node) callReturn(ctx context.Context, peer string, raw []byte) error {
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	to, ok := h.Member(peer)
+	if !ok {
+		return fmt.Errorf("%s is no member", peer)
+	}
+	conn, err := n.dial(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, limit.Call)
+	defer cancel()
+	_, err = ententev1.NewPeerServiceClient(conn).Return(ctx, &ententev1.ReturnRequest{Receipt: raw})
+	return err
+}
+
+// Return takes a later receipt about a document of ours, as proto/entente/v1/peer.proto says. The same receipt again is
+// answered in the same way and changes nothing.
+func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*ententev1.ReturnResponse, error) {
+	peer := rpc.CallerFrom(ctx).Member
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := statement.Open[statement.Receipt](req.GetReceipt(), h.Verifiers(peer))
+	if err != nil {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
+	}
+	t := r.Terms
+	if t.Kind != statement.Opened && t.Kind != statement.Undecryptable || t.From != peer || t.To != n.Config.Member {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "receipt %q of %s for %s cannot be returned by %s", t.Kind, t.From, t.To, peer))
+	}
+	now := n.now()
+	err = n.commit(ctx, func(tx *store.Tx) error {
+		exchange, err := tx.Exchange(t.Manifest, peer)
+		if err == nil && (exchange.From != n.Config.Member || exchange.ID != t.ID) {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.PutReceipt(r); err != nil {
+			return err
+		}
+		_, err = tx.Record(statement.Event{Kind: statement.EventConfirmed, Time: now, ID: t.ID, Manifest: t.Manifest, Receipt: r.Hash, Peers: []string{peer}})
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrExists):
+	case errors.Is(err, store.ErrNotFound):
+		return nil, n.reject(ctx, peer, fault.New(fault.NotFound, "", "no document %s was sent to %s", t.Manifest.Short(), peer))
+	case errors.Is(err, store.ErrConflict):
+		return nil, n.reject(ctx, peer, fault.New(fault.Conflict, "", "%s returned another receipt %q of %s before", peer, t.Kind, t.Manifest.Short()))
+	case err != nil:
+		return nil, fmt.Errorf("record receipt: %w", err)
+	}
+	return &ententev1.ReturnResponse{}, nil
+}

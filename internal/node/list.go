@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// defaultPage is how many exchanges List gives if the caller does not say.
+const defaultPage = 100
+
+// List gives a page of the inbox or the outbox to anybody who is listed in people.toml.
+func (n *node) List(ctx context.Context, req *ententev1.ListRequest) (*ententev1.ListResponse, error) {
+	if _, err := person(n.Dir, rpc.CallerFrom(ctx).Person); err != nil {
+		return nil, err
+	}
+	f := store.Filter{After: req.GetCursor(), Limit: int(req.GetLimit())}
+	if f.Limit == 0 {
+		f.Limit = defaultPage
+	}
+	if req.GetDirection() == ententev1.Direction_DIRECTION_IN {
+		f.To = n.Config.Member
+	} else {
+		f.From = n.Config.Member
+	}
+	out := &ententev1.ListResponse{}
+	err := n.DB.View(ctx, func(v *store.View) error {
+		list, err := v.Exchanges(f)
+		if err != nil {
+			return fault.New(fault.Misused, "", "%w", err)
+		}
+		for _, e := range list {
+			m, err := describeExchange(v, e)
+			if err != nil {
+				return err
+			}
+			out.Exchanges = append(out.Exchanges, m)
+		}
+		if len(list) == f.Limit {
+			out.Cursor = list[len(list)-1].Cursor()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list exchanges: %w", err)
+	}
+	return out, nil
+}
+
+// Show gives everything about one exchange but the document. An ID alone stands for the exchanges of all its recipients.
+func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1.ShowResponse, error) {
+	if _, err := person(n.Dir, rpc.CallerFrom(ctx).Person); err != nil {
+		return nil, err
+	}
+	out := &ententev1.ShowResponse{}
+	err := n.DB.View(ctx, func(v *store.View) error {
+		var found []store.Exchange
+		var err error
+		if statement.ValidID(req.GetExchange()) == nil {
+			found, err = v.Exchanges(store.Filter{ID: req.GetExchange()})
+		}
+		if err == nil && len(found) == 0 {
+			var e store.Exchange
+			e, err = v.FindExchange(req.GetExchange())
+			found = []store.Exchange{e}
+		}
+		if err != nil {
+			return exchangeError(req.GetExchange(), err)
+		}
+		for _, e := range found {
+			m, err := describeExchange(v, e)
+			if err != nil {
+				return err
+			}
+			out.Exchanges = append(out.Exchanges, m)
+		}
+		row, err := v.Manifest(found[0].Manifest)
+		out.Manifest = row.Raw
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// describeExchange reads what stands about an exchange in its manifest and its receipts. Our own database is trusted
+// here for showing, not for deciding.
+func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, error) {
+	row, err := v.Manifest(e.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	m, err := statement.ParseDraft[statement.Manifest](row.Raw)
+	if err != nil {
+		return nil, err
+	}
+	out := exchangeMessage(e, &m.Terms)
+	receipts, err := v.Receipts(e.Manifest, e.To)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	for _, raw := range receipts {
+		r, err := statement.ParseDraft[statement.Receipt](raw)
+		if err != nil {
+			return nil, err
+		}
+		// What was delivered goes on at the recipient; its later receipts say how.
+		if e.State == store.Delivered && (r.Terms.Kind == statement.Opened || r.Terms.Kind == statement.Undecryptable) {
+			out.State = string(r.Terms.Kind)
+		}
+		out.Receipts = append(out.Receipts, &ententev1.Receipt{Raw: raw, Kind: string(r.Terms.Kind), At: timestamppb.New(r.Terms.At), Log: r.Terms.Log,
+			Leaf: r.Terms.Leaf, From: r.Terms.From, Reasons: reasonMessages(r.Terms.Reasons)})
+	}
+	return out, nil
+}
+
+func exchangeMessage(e store.Exchange, m *statement.Manifest) *ententev1.Exchange {
+	out := &ententev1.Exchange{Ref: e.Ref(), From: e.From, Id: e.ID, To: e.To, State: string(e.State), Agreement: m.Agreement, Purpose: m.Purpose, Label: m.Label,
+		Created: timestamppb.New(m.Created), DeliverBy: timestamppb.New(m.DeliverBy), RetainUntil: timestamppb.New(m.RetainUntil), ReleasedBy: m.ReleasedBy,
+		CiphertextSize: m.Content.CiphertextSize, ManifestSha256: e.Manifest.String(), Updated: timestamppb.New(e.Updated), Attempts: e.Attempts, LastError: e.LastError}
+	if !e.Due.IsZero() {
+		out.NextAttempt = timestamppb.New(e.Due)
+	}
+	return out
+}
+
+func reasonMessages(reasons []statement.Reason) []*ententev1.Reason {
+	var list []*ententev1.Reason
+	for _, r := range reasons {
+		list = append(list, &ententev1.Reason{Set: r.Set, Rule: r.Rule, Text: r.Text, Needs: r.Needs})
+	}
+	return list
+}

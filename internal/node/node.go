@@ -1,0 +1,288 @@
+// Package node is a member: its home, which commands work on directly, and the node, which is a home that serves.
+//
+// One file is one verb. A document's way through them, with data flowing down and results flowing up:
+//
+//	send.go      a person hands in a document: decide, seal, sign, one transaction
+//	outbox.go    what is due goes out, again and again until there is a receipt or no time left
+//	deliver.go   one attempt: offer, offset, payload, receipt
+//	receive.go   the other side of it: every check, decide, one transaction, receipt
+//	open.go      a person opens what came: decide, verify it whole, one transaction, release
+//	list.go      what people ask about exchanges
+//
+// Around them: found.go and agree.go make alliances and agreements, people.go says who may do what.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/identity"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/policy"
+	"entente.example/internal/rpc"
+	"entente.example/internal/seal"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// Options are what a node gets from whoever starts it.
+type Options struct {
+	PeerListener net.Listener     // from rpc.Listen; nil: listen as configured
+	NodeListener net.Listener     // from rpc.Listen; nil: listen as configured
+	Log          *slog.Logger     // required
+	Now          func() time.Time // nil: the system's clock
+	Ready        func()           // called once both listeners accept, or nil
+}
+
+// node is a home that serves. All fields are set before it serves and stay.
+type node struct {
+	ententev1.UnimplementedPeerServiceServer
+	ententev1.UnimplementedNodeServiceServer
+
+	*Home
+	log     *slog.Logger
+	now     func() time.Time
+	sealing []*seal.Key
+	wake    chan struct{} // there is something new in the outbox; holds at most one
+	busy    busy          // exchanges and submissions under way
+	rejects rejects
+
+	mu         sync.Mutex // guards what follows
+	history    *member.History
+	generation int64 // of the database when history was read
+}
+
+// Serve runs the node until ctx ends, then ends calls under way within a few seconds. A home serves once: a second node
+// on it is refused.
+func (h *Home) Serve(ctx context.Context, o Options) error {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	lock := flock.New(filepath.Join(h.Dir, "lock"))
+	held, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock home: %w", err)
+	}
+	if !held {
+		return fault.New(fault.Conflict, "stop it first, or use it: entente health --home "+h.Dir, "another node is using %s", h.Dir)
+	}
+	defer lock.Close()
+
+	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, wake: make(chan struct{}, 1)}
+	if err := policy.Check(); err != nil {
+		return fmt.Errorf("check base policy: %w", err)
+	}
+	if _, err := n.alliance(ctx); err != nil {
+		return err
+	}
+	for _, s := range h.Keys.Sealing {
+		k, err := seal.ParseKey(s.Reveal())
+		if err != nil {
+			return fmt.Errorf("read sealing key: %w", err)
+		}
+		n.sealing = append(n.sealing, k)
+	}
+	if err := n.recover(ctx); err != nil {
+		return err
+	}
+	if end, soon := identity.ExpiresSoon(h.Keys.Node, o.Now()); soon {
+		n.log.Warn("the node's certificate ends soon", "at", end)
+	}
+	return n.serve(ctx, o)
+}
+
+func (n *node) serve(ctx context.Context, o Options) error {
+	peers, err := listen(ctx, o.PeerListener, n.Config.PeerListen, "peer_listen")
+	if err != nil {
+		return err
+	}
+	defer peers.Close()
+	people, err := listen(ctx, o.NodeListener, n.Config.NodeListen, "node_listen")
+	if err != nil {
+		return err
+	}
+	defer people.Close()
+
+	c := n.rpcConfig(ctx)
+	peerServer, err := rpc.NewPeerServer(c)
+	if err != nil {
+		return fmt.Errorf("make peer server: %w", err)
+	}
+	nodeServer, err := rpc.NewNodeServer(c)
+	if err != nil {
+		return fmt.Errorf("make node server: %w", err)
+	}
+	ententev1.RegisterPeerServiceServer(peerServer, n)
+	ententev1.RegisterNodeServiceServer(nodeServer, n)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return peerServer.Serve(peers) })
+	group.Go(func() error { return nodeServer.Serve(people) })
+	group.Go(func() error { return n.outbox(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		var wait sync.WaitGroup
+		for _, s := range []*grpc.Server{peerServer, nodeServer} {
+			wait.Go(func() { stop(s) })
+		}
+		wait.Wait()
+		return nil
+	})
+	n.log.Info("serving", "peers", peers.Addr().String(), "people", people.Addr().String())
+	if o.Ready != nil {
+		o.Ready()
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
+func (n *node) rpcConfig(ctx context.Context) rpc.Config {
+	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, History: func() *member.History {
+		h, err := n.alliance(ctx)
+		if err != nil {
+			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)
+			return nil
+		}
+		return h
+	}}
+}
+
+// stop lets calls under way finish for a moment, and then ends them; whatever they were doing is repeated later.
+func stop(s *grpc.Server) {
+	timer := time.AfterFunc(2*time.Second, s.Stop)
+	defer timer.Stop()
+	s.GracefulStop()
+}
+
+func listen(ctx context.Context, given net.Listener, address, field string) (net.Listener, error) {
+	if given != nil {
+		return given, nil
+	}
+	l, err := rpc.Listen(ctx, address)
+	if err != nil {
+		return nil, fault.New(fault.Conflict, "stop what uses the port, or change "+field+" in "+ConfigFile, "cannot listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// commit records a fact: one transaction, and then the head and a checkpoint that cover its leaf. If only the second part
+// fails the fact stands, and whoever repeats the request finds it.
+func (n *node) commit(ctx context.Context, fn func(*store.Tx) error) error {
+	if err := n.DB.Update(ctx, fn); err != nil {
+		return err
+	}
+	if _, err := n.Log.Publish(ctx); err != nil {
+		return fmt.Errorf("publish log: %w", err)
+	}
+	return nil
+}
+
+// alliance gives the newest charter and cards. It looks into the database each time whether there are newer ones, and
+// reads them only then.
+func (n *node) alliance(ctx context.Context) (*member.History, error) {
+	var charters, cards [][]byte
+	var generation int64
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		if generation, err = v.Generation(); err != nil || n.history != nil && generation == n.generation {
+			return err
+		}
+		if charters, err = v.Charters(); err != nil {
+			return err
+		}
+		cards, err = v.Cards()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read charter: %w", err)
+	}
+	if n.history != nil && generation == n.generation {
+		return n.history, nil
+	}
+	h, err := history(n.Config.Member, charters, cards)
+	if err != nil {
+		return nil, err
+	}
+	n.history, n.generation = h, generation
+	return h, nil
+}
+
+// recover brings the home into the state that normal operation leaves: the head covers every leaf, no blob is without its
+// row, no staging file of a sending is left. It does the same however often it runs.
+func (n *node) recover(ctx context.Context) error {
+	if _, err := n.Log.Publish(ctx); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	// A blob without a row comes from a crash between renaming it and the transaction; nobody was told about it.
+	removed, err := n.Blobs.Prune(func(key statement.Hash) (bool, error) {
+		err := n.DB.View(ctx, func(v *store.View) error { _, err := v.Header(key); return err })
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
+		}
+		return true, err
+	})
+	if err != nil {
+		return fmt.Errorf("recover blobs: %w", err)
+	}
+	// A person's program starts an interrupted sending again from the beginning; a peer goes on where it was.
+	if err := n.Blobs.Drop(sendingPrefix); err != nil {
+		return fmt.Errorf("recover staging: %w", err)
+	}
+	stale, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge))
+	if err != nil {
+		return fmt.Errorf("recover staging: %w", err)
+	}
+	if removed+stale > 0 {
+		n.log.Info("removed what nothing refers to", "blobs", removed, "staging", stale)
+	}
+	return nil
+}
+
+// busy is a set of names of what is under way, so that nothing is done twice at the same time.
+type busy struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+// begin takes a name; ok tells whether it was free, and then end gives it back.
+func (b *busy) begin(name string) (end func(), ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.names[name] {
+		return nil, false
+	}
+	if b.names == nil {
+		b.names = map[string]bool{}
+	}
+	b.names[name] = true
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.names, name)
+	}, true
+}
+
+// nudge tells the outbox that there may be something new.
+func (n *node) nudge() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"entente.example/internal/limit"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// outbox sends what is due until ctx ends. An attempt that fails is repeated after a pause that doubles, with jitter;
+// nothing leaves the outbox but by a receipt, or when its time is over. All state is in the database, so a restart
+// changes nothing.
+func (n *node) outbox(ctx context.Context) error {
+	var attempts sync.WaitGroup
+	defer attempts.Wait()
+	places := make(chan struct{}, limit.Deliveries)
+	for ctx.Err() == nil {
+		next, err := n.dispatch(ctx, places, &attempts)
+		if err != nil && ctx.Err() == nil {
+			n.log.Error("cannot read the outbox", "error", err)
+			next = n.now().Add(limit.RetryFirst)
+		}
+		pause := time.Hour // a nudge ends it
+		if !next.IsZero() {
+			pause = max(next.Sub(n.now()), 10*time.Millisecond)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-n.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
+// the next item is due. A finished attempt nudges, so what found no place is looked at again then.
+func (n *node) dispatch(ctx context.Context, places chan struct{}, attempts *sync.WaitGroup) (next time.Time, err error) {
+	var due []store.Outgoing
+	now := n.now()
+	err = n.DB.View(ctx, func(v *store.View) error {
+		if due, err = v.Due(now, limit.Page); err != nil {
+			return err
+		}
+		next, err = v.NextDue(now)
+		return err
+	})
+	if err != nil {
+		return next, fmt.Errorf("look into the outbox: %w", err)
+	}
+	for _, o := range due {
+		end, ok := n.busy.begin(fmt.Sprintf("%s %s %s", o.Kind, o.Statement, o.Peer))
+		if !ok {
+			continue
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			end()
+			return next, nil
+		}
+		attempts.Go(func() {
+			defer n.nudge()
+			defer func() { <-places }()
+			defer end()
+			n.attempt(ctx, o)
+		})
+	}
+	return next, nil
+}
+
+// attempt tries one item once, and notes a failure.
+func (n *node) attempt(ctx context.Context, o store.Outgoing) {
+	var err error
+	if o.Kind == store.OutgoingReceipt {
+		err = n.returnReceipt(ctx, o)
+	} else {
+		err = n.deliver(ctx, o)
+	}
+	if err == nil || ctx.Err() != nil {
+		return // done, or we are stopping, which is no failure of the peer's
+	}
+	o.Attempts++
+	o.Due = n.now().Add(backoff(o.Attempts))
+	o.LastError = describe(err)
+	n.log.Info("will try again", "peer", o.Peer, "item", string(o.Kind), "statement", o.Statement.Short(), "attempt", o.Attempts, "at", o.Due, "error", o.LastError)
+	err = n.DB.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.Retry(o); err != nil {
+			return err
+		}
+		if o.Kind == store.OutgoingReceipt {
+			return nil
+		}
+		return tx.SetState(o.Statement, o.Peer, store.Queued, n.now())
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		n.log.Error("cannot note a failed attempt", "error", err)
+	}
+}
+
+// backoff is the pause after so many failed attempts: it doubles, up to limit.RetryMost, and varies by a quarter so that
+// nodes that failed together do not come back together.
+func backoff(attempts int64) time.Duration {
+	pause := limit.RetryMost
+	if attempts < 16 {
+		pause = min(limit.RetryFirst<<(attempts-1), limit.RetryMost)
+	}
+	return pause*3/4 + rand.N(pause/2)
+}
+
+// describe makes one readable line of an error, for people.
+func describe(err error) string {
+	text := rpc.FromStatus(err).Error()
+	if len(text) > limit.Line {
+		text = text[:limit.Line]
+	}
+	return text
+}
+
+// returnReceipt brings a later receipt (opened, undecryptable) to the sender of the document.
+func (n *node) returnReceipt(ctx context.Context, o store.Outgoing) error {
+	var raw []byte
+	err := n.DB.View(ctx, func(v *store.View) (err error) { raw, err = v.Statement(o.Statement); return err })
+	if err != nil {
+		return fmt.Errorf("read receipt: %w", err)
+	}
+	// No receipt leaves before the head covers its leaf.
+	if _, err := n.Log.Publish(ctx); err != nil {
+		return fmt.Errorf("publish log: %w", err)
+	}
+	if err := n.callReturn(ctx, o.Peer, raw); err != nil {
+		return err
+	}
+	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("note that a receipt was returned: %w", err)
+	}
+	return nil
+}
+
+// later puts a receipt of ours into the outbox, in the caller's transaction.
+func later(tx *store.Tx, r *statement.Signed[statement.Receipt], now time.Time) error {
+	return tx.Enqueue(store.Outgoing{Peer: r.Terms.To, Kind: store.OutgoingReceipt, Statement: r.Hash, Due: now})
+}

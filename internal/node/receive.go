@@ -1,0 +1,388 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/policy"
+	"entente.example/internal/rpc"
+	"entente.example/internal/seal"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// receivingPrefix begins the names of staging files of deliveries.
+const receivingPrefix = "receiving-"
+
+// offer is a delivery whose manifest was verified.
+type offer struct {
+	peer     string
+	manifest *statement.Signed[statement.Manifest]
+	header   []byte
+	history  *member.History
+	taken    statement.Hash  // another manifest that has this one's id already
+	decision policy.Decision // set when the policies have decided
+}
+
+// Deliver takes one document from another member, as proto/entente/v1/peer.proto says. What is decided for good is
+// answered with a receipt; whatever is an error may be tried again.
+//
+// The order of the checks is that of the design, section 4: nothing of a manifest is believed before its signature is
+// good under the key of the member that the connection belongs to, and no byte of the payload is taken before every
+// check that needs none has passed.
+func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+	ctx := stream.Context()
+	peer := rpc.CallerFrom(ctx).Member
+	req, err := stream.Recv()
+	if err != nil {
+		return fmt.Errorf("receive offer: %w", err)
+	}
+	if req.GetOffer() == nil {
+		return fault.New(fault.Invalid, "", "an offer comes before the payload")
+	}
+	o, err := n.verifyOffer(ctx, peer, req.GetOffer())
+	if err != nil {
+		return err
+	}
+	m := o.manifest
+	end, ok := n.busy.begin(receivingPrefix + m.Hash.String())
+	if !ok {
+		return fault.New(fault.Transient, "", "this document is being delivered right now")
+	}
+	defer end()
+
+	receipt, err := n.answered(ctx, m.Hash)
+	if err != nil {
+		return err
+	}
+	if receipt == nil {
+		receipt, err = n.judge(ctx, o)
+		if err != nil {
+			return err
+		}
+	}
+	if receipt == nil {
+		if receipt, err = n.take(ctx, o, stream); err != nil {
+			return err
+		}
+	}
+	// No receipt leaves before the head covers its leaf.
+	if _, err := n.Log.Publish(ctx); err != nil {
+		return fmt.Errorf("publish log: %w", err)
+	}
+	return stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Receipt{Receipt: receipt}})
+}
+
+// verifyOffer checks who signed, and that the manifest is the only one of its name. Without that no receipt is due to
+// anybody, so what is wrong here is an error, and a leaf `rejected` as far as the peer's quota of leaves goes.
+func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer) (*offer, error) {
+	if len(in.GetManifest()) > limit.Statement || len(in.GetHeader()) > limit.Header {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "manifest or header is too large"))
+	}
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := statement.Open[statement.Manifest](in.GetManifest(), h.Verifiers(peer))
+	if err != nil {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
+	}
+	if m.Terms.From != peer {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "the manifest is from %s, and the connection from %s", m.Terms.From, peer))
+	}
+	var known store.Manifest
+	err = n.DB.View(ctx, func(v *store.View) (err error) { known, err = v.ManifestByID(m.Terms.From, m.Terms.ID); return err })
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("look for the manifest: %w", err)
+	}
+	o := &offer{peer: peer, manifest: m, header: in.GetHeader(), history: h}
+	if err == nil && known.Hash != m.Hash {
+		o.taken = known.Hash
+	}
+	return o, nil
+}
+
+// answered gives the receipt that this manifest already got, byte for byte.
+func (n *node) answered(ctx context.Context, m statement.Hash) ([]byte, error) {
+	var raw []byte
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		for _, kind := range []statement.ReceiptKind{statement.Stored, statement.Refused} {
+			if raw, err = v.Receipt(m, n.Config.Member, kind); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for a receipt: %w", err)
+	}
+	return raw, nil
+}
+
+// judge makes every check that needs no payload. It gives a receipt if the document is refused for good, an error if the
+// cause may pass, and neither if the payload may come.
+func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) {
+	m := o.manifest.Terms
+	if !o.taken.IsZero() {
+		return n.refuse(ctx, o, base("id-unique", fmt.Sprintf("id %s of %s is taken by manifest %s", m.ID, m.From, o.taken), "an id that was not used before"))
+	}
+	if !slices.Contains(m.To, n.Config.Member) {
+		return n.refuse(ctx, o, base("recipient-here", fmt.Sprintf("%s is not among the recipients", n.Config.Member), "a manifest that lists this member"))
+	}
+	if !n.holdsKey(m) {
+		return n.refuse(ctx, o, base("sealed-for", "the manifest names a sealing key that this member does not hold", "a document sealed for the key on the newest card"))
+	}
+	request := policy.Request{Stage: policy.Accept, Manifest: m, AgreementHash: m.AgreementHash, History: o.history, Self: n.Config.Member, Now: n.now()}
+	agreement, err := n.agreementByHash(ctx, o.history, m.AgreementHash)
+	if err != nil {
+		return nil, err
+	}
+	if agreement != nil {
+		request.Agreement = &agreement.Terms
+	}
+	o.decision = policy.Decide(request)
+	if o.decision.Transient {
+		// A charter that has not arrived here yet, or a clock: that passes, so it is no refusal.
+		return nil, fault.New(fault.Transient, "", "%s", o.decision.Reasons[0].Text)
+	}
+	if !o.decision.Permit {
+		return n.refuse(ctx, o, o.decision.Reasons...)
+	}
+	if err := n.quota(ctx, o); err != nil {
+		return nil, err
+	}
+	switch err := seal.CheckHeader(o.header, &m, n.sealing...); {
+	case errors.Is(err, seal.ErrHeader):
+		// The sender signed another header, so it is not to blame for this one.
+		return nil, n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "%w", err))
+	case err != nil:
+		return n.refuse(ctx, o, base("header", err.Error(), "a header with one post-quantum hybrid stanza for each recipient, which opens with this member's key"))
+	}
+	return nil, nil
+}
+
+// base makes a reason for what the node itself checks beside the policies.
+func base(rule, text, needs string) statement.Reason {
+	return statement.Reason{Set: "base", Rule: rule, Text: text, Needs: needs}
+}
+
+// holdsKey tells whether we hold the key that sealed_for names for us.
+func (n *node) holdsKey(m statement.Manifest) bool {
+	at := slices.Index(m.To, n.Config.Member)
+	return slices.ContainsFunc(n.sealing, func(k *seal.Key) bool {
+		hash, err := seal.RecipientHash(k.Recipient())
+		return err == nil && hash == m.SealedFor[at]
+	})
+}
+
+func (n *node) agreementByHash(ctx context.Context, h *member.History, hash statement.Hash) (*statement.Signed[statement.Agreement], error) {
+	var row store.Agreement
+	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.AgreementByHash(hash); return err })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find agreement: %w", err)
+	}
+	a, err := openAgreement(h, row.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("open agreement: %w", err)
+	}
+	return a, nil
+}
+
+// quota answers before anything is allocated for the payload. Being full passes, so it is no refusal.
+func (n *node) quota(ctx context.Context, o *offer) error {
+	var held int64
+	err := n.DB.View(ctx, func(v *store.View) (err error) { held, err = v.Held(o.peer); return err })
+	if err != nil {
+		return fmt.Errorf("add up what is stored: %w", err)
+	}
+	staged, err := n.Blobs.Staged(receivingPrefix + o.peer + "-")
+	if err != nil {
+		return fmt.Errorf("add up what is staged: %w", err)
+	}
+	size := o.manifest.Terms.Content.CiphertextSize
+	if size > n.Config.PeerBytes || held+staged > n.Config.PeerBytes-size {
+		return fault.New(fault.Transient, "try again when documents were disposed of", "the quota of %s is used up: %d bytes stored and staged of %d, and this document has %d", o.peer, held+staged, n.Config.PeerBytes, size)
+	}
+	return nil
+}
+
+// take receives the payload, makes it durable, and then, in one transaction, writes down that it is here.
+func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) ([]byte, error) {
+	m := o.manifest
+	staging, err := n.Blobs.Stage(receivingPrefix + o.peer + "-" + m.Hash.String())
+	if err != nil {
+		return nil, fmt.Errorf("stage payload: %w", err)
+	}
+	defer staging.Close()
+	sum := sha256.New()
+	want := m.Terms.Content.CiphertextSize
+	if staging.Size() > want {
+		if err := staging.Truncate(0); err != nil {
+			return nil, fmt.Errorf("stage payload: %w", err)
+		}
+	}
+	// What is there from before may end in garbage after a power cut; the hash decides in the end.
+	offset := staging.Size()
+	if _, err := io.Copy(sum, staging.NewReader()); err != nil {
+		return nil, fmt.Errorf("read staged payload: %w", err)
+	}
+	err = stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Offset{Offset: offset}})
+	if err != nil {
+		return nil, fmt.Errorf("answer offset: %w", err)
+	}
+	if err := copyChunks(staging, sum, want, stream); err != nil {
+		return nil, err
+	}
+	if staging.Size() < want {
+		return nil, fault.New(fault.Transient, "", "the payload ended after %d of %d bytes", staging.Size(), want)
+	}
+	if statement.Hash(sum.Sum(nil)) != m.Terms.Content.CiphertextHash {
+		err := error(fault.New(fault.Transient, "", "the payload does not fit what was here from before; it begins anew"))
+		if offset == 0 {
+			err = n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "the payload is not the one in manifest %s", m.Hash))
+		}
+		return nil, errors.Join(err, staging.Discard())
+	}
+	// A crash after this leaves a blob without a row, which recover removes; the sender has no receipt and tries again.
+	if err := staging.Commit(m.Hash); err != nil {
+		return nil, fmt.Errorf("store payload: %w", err)
+	}
+	return n.settle(ctx, o, statement.Stored, nil)
+}
+
+// copyChunks appends what comes, never more than `want` bytes in all.
+func copyChunks(staging *store.Staging, sum hash.Hash, want int64, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("receive payload: %w", err)
+		}
+		part, ok := req.GetPart().(*ententev1.DeliverRequest_Chunk)
+		if !ok {
+			return fault.New(fault.Invalid, "", "a second offer in one call")
+		}
+		if int64(len(part.Chunk)) > want-staging.Size() {
+			return fault.New(fault.Invalid, "", "the payload is longer than the %d bytes of its manifest", want)
+		}
+		if _, err := staging.Write(part.Chunk); err != nil {
+			return fmt.Errorf("stage payload: %w", err)
+		}
+		sum.Write(part.Chunk)
+	}
+}
+
+// refuse answers for good, with reasons.
+func (n *node) refuse(ctx context.Context, o *offer, reasons ...statement.Reason) ([]byte, error) {
+	return n.settle(ctx, o, statement.Refused, reasons)
+}
+
+// settle is the one transaction in which a document is received or refused: manifest, exchange, leaf, receipt.
+func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind, reasons []statement.Reason) ([]byte, error) {
+	m, now := o.manifest, n.now()
+	event := statement.Event{Kind: statement.EventReceived, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.peer}, Stage: string(policy.Accept), Rules: o.decision.Rules}
+	state, header := store.Stored, o.header
+	if kind == statement.Refused {
+		event.Kind, event.Rules, state, header = statement.EventRefused, nil, store.Refused, nil
+		for _, r := range reasons {
+			event.Rules = append(event.Rules, r.Set+"/"+r.Rule)
+		}
+	}
+	if o.decision.Record != nil {
+		event.Private = private(nil, o.decision)
+	}
+	var raw []byte
+	err := n.commit(ctx, func(tx *store.Tx) error {
+		if err := n.putReceived(tx, o, header, state); err != nil {
+			return err
+		}
+		receipt, err := n.recordReceipt(tx, event, m, kind, reasons)
+		if err == nil {
+			raw = receipt.Raw
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", event.Kind, err)
+	}
+	return raw, nil
+}
+
+// putReceived adds the rows of a document that was received or refused. A second manifest of one id gets no exchange; it is
+// kept, since the two together prove what its sender did.
+func (n *node) putReceived(tx *store.Tx, o *offer, header []byte, state store.State) error {
+	if !o.taken.IsZero() {
+		return tx.KeepManifest(o.manifest)
+	}
+	if err := tx.PutManifest(o.manifest, header, nil); err != nil {
+		return err
+	}
+	return tx.PutExchange(o.manifest.Hash, n.Config.Member, state, n.now())
+}
+
+// recordReceipt records an event and signs the receipt that names its leaf, both in the caller's transaction.
+func (n *node) recordReceipt(tx *store.Tx, event statement.Event, m *statement.Signed[statement.Manifest], kind statement.ReceiptKind, reasons []statement.Reason) (*statement.Signed[statement.Receipt], error) {
+	leaf, err := tx.Record(event)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := statement.Sign(statement.Receipt{Kind: kind, From: n.Config.Member, To: m.Terms.From, Manifest: m.Hash, ID: m.Terms.ID,
+		At: event.Time.UTC().Truncate(time.Second), Log: n.Keys.Log.Name(), Leaf: leaf, Reasons: reasons}, n.Keys.Statement)
+	if err != nil {
+		return nil, err
+	}
+	return receipt, tx.PutReceipt(receipt)
+}
+
+// rejects counts leaves `rejected` by peer and minute, so that bad requests cannot fill the log.
+type rejects struct {
+	mu     sync.Mutex
+	minute int64
+	count  map[string]int
+}
+
+// allow tells whether one more leaf of this peer is within its quota.
+func (r *rejects) allow(peer string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if minute := now.Unix() / 60; minute != r.minute || r.count == nil {
+		r.minute, r.count = minute, map[string]int{}
+	}
+	r.count[peer]++
+	return r.count[peer] <= limit.PeerLeavesPerMinute
+}
+
+// reject writes down a bad request that deserves no receipt, and gives the error to answer. Beyond the peer's quota of
+// leaves it is only in the process's own log.
+func (n *node) reject(ctx context.Context, peer string, cause *fault.Error) error {
+	n.log.Warn("rejected a request", "peer", peer, "error", cause.Text)
+	if !n.rejects.allow(peer, n.now()) {
+		return cause
+	}
+	event := statement.Event{Kind: statement.EventRejected, Time: n.now(), Peers: []string{peer},
+		Private: []statement.Private{{Field: "error", Value: bytes.ToValidUTF8([]byte(cause.Text), []byte("?"))}}}
+	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
+	if err != nil {
+		return errors.Join(cause, fmt.Errorf("record rejection: %w", err))
+	}
+	return cause
+}

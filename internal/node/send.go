@@ -1,0 +1,307 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/member"
+	"entente.example/internal/policy"
+	"entente.example/internal/rpc"
+	"entente.example/internal/seal"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// sendingPrefix begins the names of staging files of submissions.
+const sendingPrefix = "sending-"
+
+// defaultDeliverBy is how long the outbox tries unless the sender says otherwise.
+const defaultDeliverBy = 7 * 24 * time.Hour
+
+// Send takes one document from a person, as proto/entente/v1/node.proto says. It answers when the document, its manifest
+// and its place in the outbox are durable.
+func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) error {
+	ctx := stream.Context()
+	req, err := stream.Recv()
+	if err != nil {
+		return fmt.Errorf("receive submission: %w", err)
+	}
+	sub := req.GetSubmission()
+	if sub == nil {
+		return fault.New(fault.Misused, "", "a submission comes before the document")
+	}
+	end, ok := n.busy.begin(sendingPrefix + sub.GetId())
+	if !ok {
+		return fault.New(fault.Transient, "try again in a moment", "a document with id %s is being handed in right now", sub.GetId())
+	}
+	defer end()
+
+	s, err := n.compose(ctx, rpc.CallerFrom(ctx).Person, sub)
+	if err != nil {
+		return err
+	}
+	if done, err := n.sentBefore(ctx, s.manifest); err != nil || done != nil {
+		return respond(stream, done, err)
+	}
+	decision := policy.Decide(policy.Request{Stage: policy.Release, Manifest: s.manifest, Agreement: &s.agreement.Terms, AgreementHash: s.agreement.Hash,
+		History: s.history, Self: n.Config.Member, Person: s.person, Now: n.now()})
+	if !decision.Permit {
+		return n.deny(ctx, s.manifest, statement.Hash{}, s.manifest.To, policy.Release, s.person, decision)
+	}
+	signed, err := n.release(ctx, s, decision, sub, stream)
+	if err == nil {
+		n.nudge()
+	}
+	return respond(stream, signed, err)
+}
+
+func respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], m *statement.Signed[statement.Manifest], err error) error {
+	if err != nil {
+		return err
+	}
+	out := &ententev1.SendResponse{ManifestSha256: m.Hash.String()}
+	for _, to := range m.Terms.To {
+		out.Exchanges = append(out.Exchanges, ref(m.Terms, to))
+	}
+	return stream.SendAndClose(out)
+}
+
+func ref(m statement.Manifest, to string) string { return m.From + "/" + m.ID + "/" + to }
+
+// submission is what is known before the document is.
+type submission struct {
+	manifest   statement.Manifest // the core only
+	recipients []string           // sealing keys, pairwise with manifest.To
+	agreement  *statement.Signed[statement.Agreement]
+	history    *member.History
+	person     *policy.Person
+}
+
+// compose makes the core of the manifest. A name that nothing is known by cannot stand in a manifest, and is the
+// sender's mistake; everything else is for the policies to judge.
+func (n *node) compose(ctx context.Context, name string, sub *ententev1.Submission) (*submission, error) {
+	s := &submission{}
+	var err error
+	if s.person, err = person(n.Dir, name); err != nil {
+		return nil, err
+	}
+	if s.history, err = n.alliance(ctx); err != nil {
+		return nil, err
+	}
+	if s.agreement, err = n.agreementNamed(ctx, s.history, sub.GetAgreement()); err != nil {
+		return nil, err
+	}
+	if err := statement.ValidFileName(sub.GetFileName()); err != nil {
+		return nil, fault.New(fault.Misused, "rename the document, or send it under another name with --name", "send: %w", err)
+	}
+	now := n.now().UTC().Truncate(time.Second)
+	m := &s.manifest
+	*m = statement.Manifest{ID: sub.GetId(), From: n.Config.Member, Charter: s.history.Newest(), Agreement: s.agreement.Terms.Name, AgreementHash: s.agreement.Hash,
+		Purpose: sub.GetPurpose(), Label: sub.GetLabel(), Created: now, ReleasedBy: "spiffe://" + n.Config.Member + "/person/" + name}
+	m.To = slices.Compact(slices.Sorted(slices.Values(sub.GetTo())))
+	for _, to := range m.To {
+		recipient, ok := s.history.Member(to)
+		if !ok {
+			return nil, fault.New(fault.Misused, "the members are "+strings.Join(names(s.history), ", "), "there is no member %.80q in alliance %s", to, s.history.Name())
+		}
+		key := recipient.Sealing[0].Recipient // the newest stands first
+		hash, err := seal.RecipientHash(key)
+		if err != nil {
+			return nil, fmt.Errorf("seal to %s: %w", to, err)
+		}
+		s.recipients, m.SealedFor = append(s.recipients, key), append(m.SealedFor, hash)
+	}
+	retain := sub.GetRetainDays()
+	if retain == 0 {
+		retain = s.agreement.Terms.RetainDays
+	}
+	// Days end at midnight UTC, and never later than asked for.
+	m.RetainUntil = now.AddDate(0, 0, int(retain)).Truncate(24 * time.Hour)
+	if !m.RetainUntil.After(now) {
+		m.RetainUntil = now.AddDate(0, 0, int(retain))
+	}
+	m.DeliverBy = now.Add(defaultDeliverBy)
+	if m.DeliverBy.After(m.RetainUntil) {
+		m.DeliverBy = m.RetainUntil
+	}
+	if sub.GetDeliverSeconds() > 0 {
+		m.DeliverBy = now.Add(time.Duration(sub.GetDeliverSeconds()) * time.Second)
+	}
+	if err := m.ValidCore(); err != nil {
+		return nil, fault.New(fault.Misused, "entente send --help says what each value may be", "send: %w", err)
+	}
+	return s, nil
+}
+
+func names(h *member.History) []string {
+	var list []string
+	for _, m := range h.Members() {
+		list = append(list, m.Name)
+	}
+	return list
+}
+
+func (n *node) agreementNamed(ctx context.Context, h *member.History, name string) (*statement.Signed[statement.Agreement], error) {
+	var row store.Agreement
+	var known []string
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		row, err = v.AgreementByName(name)
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		all, err := v.Agreements()
+		for _, a := range all {
+			known = append(known, a.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find agreement: %w", err)
+	}
+	if row.Raw == nil {
+		hint := "adopt one first: entente agreement draft, sign, adopt"
+		if len(known) > 0 {
+			hint = "the agreements here are " + strings.Join(slices.Compact(known), ", ")
+		}
+		return nil, fault.New(fault.Misused, hint, "there is no agreement %.80q at %s", name, n.Config.Member)
+	}
+	a, err := openAgreement(h, row.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("open agreement: %w", err)
+	}
+	return a, nil
+}
+
+// sentBefore finds out whether this very sending was acknowledged already, so that a client that lost the answer may ask
+// again. The same ID for another sending is an error.
+func (n *node) sentBefore(ctx context.Context, m statement.Manifest) (*statement.Signed[statement.Manifest], error) {
+	var row store.Manifest
+	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.ManifestByID(m.From, m.ID); return err })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for an earlier sending: %w", err)
+	}
+	old, err := n.openOwn(row.Raw)
+	if err != nil {
+		return nil, err
+	}
+	t := old.Terms
+	if !slices.Equal(t.To, m.To) || t.Agreement != m.Agreement || t.Purpose != m.Purpose || t.Label != m.Label || t.ReleasedBy != m.ReleasedBy {
+		return nil, fault.New(fault.Conflict, "choose another id", "id %s was used for another document", m.ID)
+	}
+	return old, nil
+}
+
+// openOwn opens a manifest of our own out of the database.
+func (n *node) openOwn(raw []byte) (*statement.Signed[statement.Manifest], error) {
+	h, err := n.alliance(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return statement.Open[statement.Manifest](raw, h.Verifiers(n.Config.Member))
+}
+
+// release seals, signs and stores.
+func (n *node) release(ctx context.Context, s *submission, d policy.Decision, sub *ententev1.Submission, stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) (*statement.Signed[statement.Manifest], error) {
+	staging, err := n.Blobs.Stage(sendingPrefix + strings.ToLower(s.manifest.ID))
+	if err != nil {
+		return nil, fmt.Errorf("stage document: %w", err)
+	}
+	defer staging.Close() // after Commit it does nothing
+	if err := staging.Truncate(0); err != nil {
+		return nil, fmt.Errorf("stage document: %w", err)
+	}
+	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &uploads{stream: stream})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("seal document: %w", err), staging.Discard())
+	}
+	s.manifest.Content = sealed.Content
+	signed, err := statement.Sign(s.manifest, n.Keys.Statement)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("sign manifest: %w", err), staging.Discard())
+	}
+	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
+	if err := staging.Commit(signed.Hash); err != nil {
+		return nil, fmt.Errorf("store document: %w", err)
+	}
+	now := n.now()
+	err = n.commit(ctx, func(tx *store.Tx) error {
+		if err := tx.PutManifest(signed, sealed.Header, sealed.Salt[:]); err != nil {
+			return err
+		}
+		for _, to := range signed.Terms.To {
+			if err := tx.PutExchange(signed.Hash, to, store.Queued, now); err != nil {
+				return err
+			}
+			if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: signed.Hash, Due: now}); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: signed.Terms.ID, Manifest: signed.Hash, Peers: signed.Terms.To,
+			Stage: string(policy.Release), Rules: d.Rules, Private: private(s.person, d)})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record release: %w", err) // recover removes the blob
+	}
+	return signed, nil
+}
+
+// private is what stands behind a leaf about a decision: who, and the full record.
+func private(p *policy.Person, d policy.Decision) []statement.Private {
+	list := []statement.Private{{Field: "decision", Value: d.Record}}
+	if p != nil {
+		list = append(list, statement.Private{Field: "person", Value: []byte(p.Name)})
+	}
+	return list
+}
+
+// deny writes down that a policy refused one of our own people, and tells them why.
+func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision) error {
+	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: d.Rules, Private: private(p, d)}
+	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
+	if err != nil {
+		return fmt.Errorf("record denial: %w", err)
+	}
+	f := fault.New(fault.Refused, "entente agreement show "+m.Agreement+" prints what is agreed", "policy refuses to %s this document", stage)
+	f.Reasons = d.Reasons
+	return f
+}
+
+// uploads reads the document's bytes off a stream.
+type uploads struct {
+	stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]
+	rest   []byte
+}
+
+// Read gives io.EOF when the client has closed its side properly, and only then.
+func (u *uploads) Read(p []byte) (int, error) {
+	for len(u.rest) == 0 {
+		req, err := u.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return 0, io.EOF
+		}
+		if err != nil {
+			return 0, fmt.Errorf("receive document: %w", err)
+		}
+		part, ok := req.GetPart().(*ententev1.SendRequest_Chunk)
+		if !ok {
+			return 0, fault.New(fault.Misused, "", "a second submission in one call")
+		}
+		u.rest = part.Chunk
+	}
+	c := copy(p, u.rest)
+	u.rest = u.rest[c:]
+	return c, nil
+}
