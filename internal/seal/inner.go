@@ -63,14 +63,14 @@ func restrictedName(s string) bool {
 }
 
 // render gives the inner header's one rendering, with the empty line that ends it. Without a salt it gives what the
-// commitment covers.
+// commitment covers. Nothing is escaped: valid names hold no quotation marks, backslashes or control characters.
 func (in Inner) render(salt *Salt) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\ncore_sha256 = \"%s\"\n", innerType, in.Core)
 	if salt != nil {
 		fmt.Fprintf(&b, "salt = \"%s\"\n", hex.EncodeToString(salt[:]))
 	}
-	fmt.Fprintf(&b, "name = \"%s\"\nmedia_type = \"%s\"\n\n", quote(in.Name), in.MediaType)
+	fmt.Fprintf(&b, "name = \"%s\"\nmedia_type = \"%s\"\n\n", in.Name, in.MediaType)
 	return b.Bytes()
 }
 
@@ -114,7 +114,7 @@ func parseInner(text []byte) (in Inner, salt Salt, err error) {
 		return Inner{}, Salt{}, errors.New("inner header: the salt is not 64 hexadecimal digits")
 	}
 	salt = Salt(s)
-	in.Name = unquote(value(lines[3], "name"))
+	in.Name = value(lines[3], "name")
 	in.MediaType = value(lines[4], "media_type")
 	if err := in.check(); err != nil {
 		return Inner{}, Salt{}, err
@@ -137,9 +137,3 @@ func value(line, key string) string {
 	}
 	return v
 }
-
-// quote escapes what a TOML basic string cannot hold. A valid name has no control characters and no backslash, so the
-// quotation mark is all there is; other spellings fall to the comparison in parseInner.
-func quote(s string) string { return strings.ReplaceAll(s, `"`, `\"`) }
-
-func unquote(s string) string { return strings.ReplaceAll(s, `\"`, `"`) }

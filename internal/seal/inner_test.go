@@ -26,7 +26,7 @@ func goodInner() (Inner, Salt) {
 func TestInnerRoundTrip(t *testing.T) {
 	t.Parallel()
 	in, salt := goodInner()
-	for _, name := range []string{"report.pdf", "a", `"quoted".txt`, "Übersicht – März.ods", "報告.pdf", strings.Repeat(`"`, limit.FileName)} {
+	for _, name := range []string{"report.pdf", "a", "Übersicht – März.ods", "報告.pdf", "it's 50% & more.txt", strings.Repeat("n", limit.FileName)} {
 		for _, mediaType := range []string{"a/b", "application/vnd.oasis.opendocument.spreadsheet", "image/svg+xml", strings.Repeat("a", 127) + "/" + strings.Repeat("b", 127)} {
 			in.Name, in.MediaType = name, mediaType
 			if err := in.check(); err != nil {
@@ -80,6 +80,7 @@ func TestInnerStrict(t *testing.T) {
 		"escaped letter":          replace("report", `\u0072eport`),
 		"escaped slash":           replace("application/", `application\/`),
 		"bare quote":              replace("report", `re"port`),
+		"escaped quote":           replace("report", `re\"port`),
 		"two backslashes":         replace("report", `re\\port`),
 		"one backslash":           replace("report", `re\port`),
 		"escape at the end":       replace("report.pdf", `report.pdf\`),
@@ -180,7 +181,7 @@ func FuzzInner(f *testing.F) {
 	good := in.render(&salt)
 	f.Add(good)
 	f.Add(append(bytes.Clone(good), "document"...))
-	in.Name = `"a".b`
+	in.Name = "it's.b"
 	f.Add(in.render(&salt))
 	f.Add(bytes.Replace(good, []byte("report"), []byte(`\u0072`), 1))
 	f.Add([]byte("entente.example/sealed/v1\n\n"))

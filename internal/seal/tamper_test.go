@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"testing"
@@ -217,8 +218,8 @@ func TestStanzas(t *testing.T) {
 		}
 	}
 	big := bytes.Repeat([]byte{'\n'}, limit.Header+1)
-	if err := CheckHeader(big, s.resign(t, big, s.payload), keys(1)...); err == nil {
-		t.Error("accepted a huge header")
+	if err := CheckHeader(big, s.resign(t, big, s.payload), keys(1)...); !errors.Is(err, ErrHeader) {
+		t.Errorf("a huge header was looked at: %v", err)
 	}
 }
 
@@ -284,35 +285,81 @@ func TestChangedBetweenPasses(t *testing.T) {
 	}
 }
 
-// A disk that fails is not evidence against the sender.
+// What changes while Verify reads is our disk's doing, although it looks like the sender's.
+func TestChangedInsideVerify(t *testing.T) {
+	t.Parallel()
+	s := send(t, text(300_000), keys(2)...)
+	fileKey := s.fileKey(t, keys(2)[1])
+	salt, other := s.sealed.Salt, s.in
+	other.Core[0]++
+	for name, plain := range map[string][]byte{
+		"same plaintext":  append(s.in.render(&salt), s.doc...),
+		"other document":  append(s.in.render(&salt), "pay 999"...),
+		"other manifest":  append(other.render(&salt), s.doc...),
+		"no inner header": s.doc,
+	} {
+		disk := &mutable{b: s.payload}
+		passes := 0
+		disk.bad = func(off int64) error {
+			if off == 0 {
+				if passes++; passes == 2 {
+					disk.b = streamOf(t, fileKey, plain)
+				}
+			}
+			return nil
+		}
+		if d, err := Verify(s.header, disk, s.m, keys(1)...); d != nil || !errors.Is(err, ErrPayload) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A forged payload is read once, for its hash, and never decrypted; a good one is read twice.
+func TestHashBeforeDecryption(t *testing.T) {
+	t.Parallel()
+	s := send(t, text(300_000), keys(2)...)
+	salt := s.sealed.Salt
+	forged := streamOf(t, s.fileKey(t, keys(2)[1]), append(s.in.render(&salt), "pay 999"...))
+	for want, payload := range map[int][]byte{1: forged, 2: s.payload} {
+		passes := 0
+		disk := &mutable{payload, func(off int64) error {
+			if off == 0 {
+				passes++
+			}
+			return nil
+		}}
+		_, err := Verify(s.header, disk, s.m, keys(1)...)
+		if passes != want || (err == nil) != (want == 2) {
+			t.Errorf("%d passes, want %d: %v", passes, want, err)
+		}
+	}
+}
+
+// A disk that fails, for good or once, is not evidence against the sender.
 func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	s := send(t, text(300_000), keys(1)...)
 	for _, cause := range []error{errBroken, io.ErrUnexpectedEOF} {
-		for _, from := range boundaries(s.payload) {
-			var calm, reads int
-			count := func(off int64) error {
-				if off >= int64(from) {
-					if reads++; reads > calm {
+		for _, once := range []bool{false, true} {
+			// Let each read fail in turn, through all passes.
+			for at := 1; ; at++ {
+				reads := 0
+				disk := &mutable{s.payload, func(int64) error {
+					if reads++; reads == at || reads > at && !once {
 						return cause
 					}
-				}
-				return nil
-			}
-			// Let each read behind the offset fail in turn, through all passes.
-			for calm = 0; ; calm += 1 + calm/3 {
-				reads = 0
-				d, err := Verify(s.header, &mutable{s.payload, count}, s.m, keys(1)...)
+					return nil
+				}}
+				d, err := Verify(s.header, disk, s.m, keys(1)...)
 				if err == nil {
-					n, err := d.WriteTo(io.Discard)
-					if err == nil {
-						break
+					var n int64
+					n, err = d.WriteTo(io.Discard)
+					if reads < at {
+						break // nothing failed
 					}
-					check(t, err, cause)
 					if n >= d.Size {
-						t.Errorf("released %d of %d bytes", n, d.Size)
+						t.Errorf("read %d: released %d of %d bytes", at, n, d.Size)
 					}
-					continue
 				}
 				check(t, err, cause)
 			}
@@ -334,22 +381,47 @@ func check(t *testing.T, err, cause error) {
 
 func TestWriteErrors(t *testing.T) {
 	t.Parallel()
-	s := send(t, text(1<<20), keys(1)...)
-	d, err := Verify(s.header, bytes.NewReader(s.payload), s.m, keys(1)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, room := range []int{0, 1, limit.Chunk - 1, limit.Chunk, 1<<20 - 1} {
-		n, err := d.WriteTo(&brokenWriter{room})
-		if !errors.Is(err, errBroken) || n != int64(room) {
-			t.Errorf("room for %d: released %d, %v", room, n, err)
+	for _, size := range []int{1 << 20, 1<<20 + 5} {
+		s := send(t, text(size), keys(1)...)
+		d, err := Verify(s.header, bytes.NewReader(s.payload), s.m, keys(1)...)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := d.WriteTo(&brokenWriter{1 << 20}); err != nil {
-		t.Error(err)
+		for _, room := range []int{0, 1, limit.Chunk - 1, limit.Chunk, size - 1} {
+			n, err := d.WriteTo(&brokenWriter{room})
+			if !errors.Is(err, errBroken) || n != int64(room) {
+				t.Errorf("room for %d: released %d, %v", room, n, err)
+			}
+		}
+		if _, err := d.WriteTo(&brokenWriter{size}); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := new(Document).WriteTo(io.Discard); err == nil {
 		t.Error("released what was never verified")
+	}
+}
+
+// The end of a document is held back until the last check agrees.
+func TestHeldBack(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, limit.Chunk - 1, limit.Chunk, limit.Chunk + 1, 3*limit.Chunk - 1, 3 * limit.Chunk} {
+		for _, verdict := range []error{nil, errBroken} {
+			var got bytes.Buffer
+			mac := sha256.New()
+			n, err := release(&got, bytes.NewReader(text(size)), mac, func() error {
+				if sumOf(mac) != statement.HashBytes(text(size)) {
+					t.Error("asked before everything was read")
+				}
+				if size > 0 && got.Len() >= size || size <= limit.Chunk-1 && got.Len() > 0 {
+					t.Errorf("%d of %d bytes were out", got.Len(), size)
+				}
+				return verdict
+			})
+			if !errors.Is(err, verdict) || n != int64(got.Len()) || (err == nil) != (verdict == nil) || err == nil && int(n) != size || err != nil && size > 0 && int(n) >= size {
+				t.Errorf("%d bytes, %v: released %d, %v", size, verdict, n, err)
+			}
+		}
 	}
 }
 
@@ -357,12 +429,16 @@ func TestWriteErrors(t *testing.T) {
 func TestClaimedSizes(t *testing.T) {
 	t.Parallel()
 	s := send(t, []byte("x"), keys(1)...)
-	for _, size := range []int64{-1 << 63, -1, 0, 16, 31, 32, int64(len(s.payload)) - 1, int64(len(s.payload)) + 1, limit.Document, 2 * limit.Document, 1<<63 - 1} {
+	for size, want := range map[int64]error{
+		-1 << 63: ErrUndecryptable, -1: ErrUndecryptable, 0: ErrUndecryptable, 16: ErrUndecryptable, 31: ErrUndecryptable, 32: ErrPayload,
+		int64(len(s.payload)) - 1: ErrPayload, int64(len(s.payload)) + 1: ErrPayload, limit.Document: ErrPayload,
+		2 * limit.Document: ErrUndecryptable, 1<<63 - 1: ErrUndecryptable,
+	} {
 		m := *s.m
 		m.Content.CiphertextSize = size
 		d, err := Verify(s.header, bytes.NewReader(s.payload), &m, keys(1)...)
-		if d != nil || !errors.Is(err, ErrPayload) && !errors.Is(err, ErrUndecryptable) {
-			t.Errorf("%d: %v", size, err)
+		if d != nil || !errors.Is(err, want) {
+			t.Errorf("%d: got %v, want %v", size, err, want)
 		}
 	}
 }
