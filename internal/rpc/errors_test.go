@@ -123,7 +123,7 @@ func TestStatusFits(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"plain “text” – é 漢":                     "plain “text” – é 漢",
+		"plain “text” – é 漢":                      "plain “text” – é 漢",
 		"a\nb\tc\x1b[31m":                         "a\uFFFDb\uFFFDc\uFFFD[31m",
 		"right\u202eleft\u200b":                   "right\uFFFDleft\uFFFD",
 		"bad \xff utf":                            "bad \uFFFD utf",

@@ -113,7 +113,7 @@ func TestOurOwnSlowness(t *testing.T) {
 func TestExpelledWhileOpen(t *testing.T) {
 	t.Parallel()
 	expulsion := errors.New("expelled")
-	for name, s := range map[string]*slowStream{"idle": {pause: 20 * time.Second, size: limit.Chunk}, "busy": {pause: time.Millisecond, size: limit.Chunk}} {
+	for name, s := range map[string]*slowStream{"idle": {pause: 20 * time.Second, size: limit.Chunk}, "busy": {pause: 100 * time.Millisecond, size: limit.ProgressBytes}} {
 		var expelled time.Time
 		judge := func() error {
 			if !expelled.IsZero() && !time.Now().Before(expelled) {
