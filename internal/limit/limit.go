@@ -31,8 +31,9 @@ const (
 	SealingKeys = 8
 	// Recipient bounds a sealing key as it is written: a hybrid age recipient has 1,959 characters.
 	Recipient = 2 << 10
-	// Reasons bounds the reasons in a receipt. Base rules number fewer than 20; the rest is room for agreements.
-	Reasons = 64
+	// Reasons bounds the reasons in a receipt. Base rules number fewer than 30; the rest is room for agreements. The rules of
+	// all of them, with the longest ids, fit into one leaf: otherwise a peer's refusal could not be recorded.
+	Reasons = 40
 	// Purposes bounds the purposes that an agreement lists.
 	Purposes = 64
 	// CA bounds a member's CA bundle in PEM: a few certificates.
@@ -47,6 +48,8 @@ const (
 	PersonName = 32
 	// Word bounds a purpose, a label, an agreement's or an alliance's name.
 	Word = 64
+	// Rule bounds a rule's id with the name of its set in front, agreement/ID.
+	Rule = Word + len("agreement/")
 	// Line bounds a free one-line text in a statement, such as a reason.
 	Line = 1024
 	// FileName bounds a document's name. Every common file system takes 255 bytes.

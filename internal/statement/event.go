@@ -169,12 +169,12 @@ func (l Leaf) validate() error {
 		}
 	}
 	if l.Stage != "" {
-		if err := plainWord(l.Stage); err != nil {
+		if err := plainWord(l.Stage, limit.Word); err != nil {
 			return fmt.Errorf("stage %w", err)
 		}
 	}
 	for _, rule := range l.Rules {
-		if err := plainWord(rule); err != nil {
+		if err := plainWord(rule, limit.Rule); err != nil {
 			return fmt.Errorf("rule %w", err)
 		}
 	}
@@ -184,7 +184,7 @@ func (l Leaf) validate() error {
 		}
 	}
 	for field, c := range l.Private {
-		if err := plainWord(field); err != nil {
+		if err := plainWord(field, limit.Word); err != nil {
 			return fmt.Errorf("private field %w", err)
 		}
 		digits, ok := strings.CutPrefix(c, CommitmentPrefix)

@@ -84,7 +84,7 @@ func TestLeafOfNastyPrivateFields(t *testing.T) {
 // Public fields refuse what private ones hide.
 func TestLeafRefusesNastyPublicFields(t *testing.T) {
 	t.Parallel()
-	for _, value := range append(slices.Clone(nasty), "A", "a b", "", "é", `"`, "<", strings.Repeat("a", 65)) {
+	for _, value := range append(slices.Clone(nasty), "A", "a b", "", "é", `"`, "<", strings.Repeat("a", limit.Rule+1)) {
 		for field, edit := range map[string]func(*statement.Event){
 			"id":      func(e *statement.Event) { e.ID = value },
 			"peer":    func(e *statement.Event) { e.Peers = []string{"bravo", value} },
@@ -122,6 +122,16 @@ func TestLeafBounds(t *testing.T) {
 	for i := range 30 {
 		e.Rules = append(e.Rules, fmt.Sprintf("agreement/%d-%s", i, strings.Repeat("x", 40)))
 	}
+	// Whatever a peer's refusal says, it can be recorded.
+	returned := statement.Event{Kind: statement.EventUndecryptable, Time: noon, ID: manifest().ID, Manifest: hashOf("manifest"), Receipt: hashOf("receipt"),
+		Peers: crowd(1, 32), Stage: "accept", Private: e.Private[:2]}
+	for range limit.Reasons {
+		returned.Rules = append(returned.Rules, "agreement/"+strings.Repeat("x", limit.Word))
+	}
+	if leaf, _, err = returned.Leaf(countingSalt()); err != nil {
+		t.Errorf("the largest refusal does not fit into a leaf: %v", err)
+	}
+	t.Logf("the largest refusal takes %d bytes", len(leaf))
 	if _, _, err := e.Leaf(countingSalt()); err == nil || !strings.Contains(err.Error(), "at most 4096") {
 		t.Errorf("a leaf of more than 4 KiB: %v", err)
 	}

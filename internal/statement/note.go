@@ -85,7 +85,7 @@ func split(raw []byte) (*envelope, error) {
 // isKeyName keeps what is shown to people before anything is verified to plain words between slashes.
 func isKeyName(s string) bool {
 	member, purpose, ok := strings.Cut(s, "/")
-	return ok && ValidMember(member) == nil && plainWord(purpose) == nil
+	return ok && ValidMember(member) == nil && plainWord(purpose, limit.Word) == nil
 }
 
 func (e *envelope) names() []string {

@@ -81,7 +81,7 @@ func (r Receipt) validate() error {
 		if !slices.Contains(reasonSets, reason.Set) {
 			return wrongIn(i, "set", "%.80q is not one of %v", reason.Set, reasonSets)
 		}
-		if err := plainWord(reason.Rule); err != nil {
+		if err := plainWord(reason.Rule, limit.Word); err != nil {
 			return wrongIn(i, "rule", "%v", err)
 		}
 		if err := validLine(reason.Text, limit.Line); err != nil {

@@ -67,10 +67,10 @@ func goodVectors(t *testing.T) []*vector {
 	}
 	add("receipt-refused", "one reason", statement.KindReceipt, bravo, signed(t, refusal(), "bravo/statement"))
 	many := refusal()
-	for i := range 63 {
+	for i := range limit.Reasons - 1 {
 		many.Reasons = append(many.Reasons, statement.Reason{Set: []string{"base", "agreement", "house"}[i%3], Rule: fmt.Sprintf("rule-%d", i), Text: "no", Needs: "yes"})
 	}
-	add("receipt-refused-64", "64 reasons, of every set", statement.KindReceipt, bravo, signed(t, many, "bravo/statement"))
+	add("receipt-refused-most", "40 reasons, of every set", statement.KindReceipt, bravo, signed(t, many, "bravo/statement"))
 	quoted := refusal()
 	quoted.Reasons[0].Text = `the label "C:\new\table" is unknown, [as] {are} #others = 'too'`
 	quoted.Reasons[0].Needs = "größere Sorgfalt, 報告 و تقرير\u00a0– €"
@@ -421,7 +421,10 @@ func receiptVectors(t *testing.T) []*vector {
 		}
 		list = append(list, &vector{name: "receipt-" + e.name, what: e.what, kind: statement.KindReceipt, keys: keys, expect: e.expect, raw: signText(t, body, signers...)})
 	}
-	none, _, _ := strings.Cut(text, "\n[[reason]]")
+	none, reason, _ := strings.Cut(text, "\n[[reason]]")
+	many := none + strings.Repeat("\n[[reason]]"+reason, limit.Reasons+1)
+	list = append(list, &vector{name: "receipt-refused-too-many", what: "41 reasons", kind: statement.KindReceipt, keys: keys,
+		expect: "field reason", raw: signText(t, many, signers...)})
 	list = append(list, &vector{name: "receipt-refused-without-reason", what: "a refusal without a reason", kind: statement.KindReceipt, keys: keys,
 		expect: "field reason", raw: signText(t, none, signers...)})
 	return list

@@ -55,11 +55,11 @@ func lowerWord(s string, most int) error {
 	return nil
 }
 
-// plainWord checks an id that appears in leaves and receipts: lower-case letters, digits and -_./ between 1 and 64. None of
-// them needs an escape in JSON or TOML, and none moves a terminal's cursor.
-func plainWord(s string) error {
-	if s == "" || len(s) > limit.Word || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_./") != "" {
-		return fmt.Errorf("%.80q must be between 1 and %d lower-case letters, digits and any of -_./", s, limit.Word)
+// plainWord checks an id that appears in leaves and receipts: lower-case letters, digits and -_./, at least one and at most
+// most. None of them needs an escape in JSON or TOML, and none moves a terminal's cursor.
+func plainWord(s string, most int) error {
+	if s == "" || len(s) > most || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_./") != "" {
+		return fmt.Errorf("%.80q must be between 1 and %d lower-case letters, digits and any of -_./", s, most)
 	}
 	return nil
 }
