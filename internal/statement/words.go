@@ -81,10 +81,9 @@ func ValidLabel(s string) error {
 // devices are names that Windows gives to devices, with any extension.
 var devices = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true, "CONIN$": true, "CONOUT$": true}
 
-// ValidFileName checks a document's name: one path element that is harmless on every system and reads as it is. It need not
-// be a name that every system takes: Windows refuses quotes and question marks, and says so.
-// Control, format (zero-width, bidi) and private characters, path separators, colons, names of
-// Windows devices, leading or trailing spaces and trailing dots are refused.
+// ValidFileName checks a document's name: one path element that is possible and harmless on every system and reads as it is.
+// Control, format (zero-width, bidi) and private characters, path separators, characters that Windows reserves, names of
+// its devices, leading or trailing spaces and trailing dots are refused.
 func ValidFileName(s string) error {
 	bad := func(why string) error { return fmt.Errorf("file name %.80q %s", s, why) }
 	switch {
@@ -98,8 +97,8 @@ func ValidFileName(s string) error {
 		return bad("names a folder")
 	case strings.ContainsAny(s, `/\`):
 		return bad("contains a path separator")
-	case strings.ContainsRune(s, ':'):
-		return bad("contains a colon, which some systems take for a drive or a stream")
+	case strings.ContainsAny(s, `:<>"|?*`):
+		return bad("contains one of : < > \" | ? *, which not every system takes, or takes for something else")
 	case strings.TrimSpace(s) != s || strings.HasSuffix(s, "."):
 		return bad("begins or ends with a space, or ends with a dot")
 	}

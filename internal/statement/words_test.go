@@ -11,14 +11,14 @@ import (
 var fileNames = struct{ good, bad []string }{
 	good: []string{
 		"report.pdf", "a", "Bericht März 2026.odt", "レポート.pdf", "отчёт.docx", "تقرير.pdf", "समाचार.txt", "한국어.hwp", "Ελληνικά.txt",
-		"archive.tar.gz", ".gitignore", "no-extension", "-rf", "a b  c.txt", "100% sure & more (final) [2].pdf", "it's.txt", `"quoted".txt`,
-		"what?.txt", "a<b>c|d*e.txt", "$HOME.txt", "~", "#1.txt", "semi;colon.txt", "tilde~1.txt", "naïve.txt", "nai\u0308ve.txt", "📄.pdf",
+		"archive.tar.gz", ".gitignore", "no-extension", "-rf", "a b  c.txt", "100% sure & more (final) [2].pdf", "it's.txt",
+		"$HOME.txt", "~", "#1.txt", "semi;colon.txt", "tilde~1.txt", "naïve.txt", "nai\u0308ve.txt", "📄.pdf",
 		"console.log", "CONTRACT.pdf", "COM.txt", "COM10.txt", "LPTX.txt", "COMA.pdf", "auxiliary.txt", "null", "a.con", "prn_report.pdf",
 		"a..b", "..a", "a\u00a0b.txt", "…", "①.txt", strings.Repeat("a", 255), strings.Repeat("é", 127) + "x",
 	},
 	bad: []string{
 		"", ".", "..", "...", "a.", "a..", " a", "a ", "\u00a0a", "a\u3000", "/", "\\", "/etc/passwd", "../secret", "..\\secret", "a/../b", "up/secret", "a\\b",
-		"C:", "C:\\x", "C:x.txt", "report.pdf:stream", "\\\\server\\share", "\\\\?\\C:\\x",
+		"C:", "C:\\x", "C:x.txt", "report.pdf:stream", "\\\\server\\share", `"quoted".txt`, "what?.txt", "a<b", "a>b", "a|b", "a*b", "\\\\?\\C:\\x",
 		"NUL", "nul", "NUL.txt", "Con", "con.tar.gz", "PRN", "AUX.h", "COM1", "com9.txt", "COM0", "COM¹", "LPT1", "lpt³.txt", "CONIN$", "conout$", "NUL .txt", "aux .c",
 		"a\x00.txt", "a\nb", "a\rb", "a\tb", "a\x1b[31mb", "a\x7fb", "a\u0085b", "a\u009bb", "a\u2028b", "a\u2029b",
 		"txt.\u202efdp.exe", "a\u202ab", "a\u2066b\u2069", "a\u200eb", "a\u200fb", "a\u061cb",
