@@ -63,23 +63,23 @@ func tileWidth(level int, n, size int64) int {
 // verifier key vkey in log.vkey. dir must not exist, or be empty. It appears under its name only when it is complete and
 // synced; a crash leaves a folder beside it whose name begins with a dot. The export is verified before it gets its name, so a damaged
 // log is never handed out.
-func Export(ctx context.Context, db *store.DB, vkey, dir string) error {
+func Export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, error) {
 	dir = filepath.Clean(dir)
 	if err := vacant(dir); err != nil {
-		return err
+		return tlog.Tree{}, err
 	}
 	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*") // 0700
 	if err != nil {
-		return fmt.Errorf("export log: %w", err)
+		return tlog.Tree{}, fmt.Errorf("export log: %w", err)
 	}
-	err = export(ctx, db, vkey, temp)
+	tree, err := export(ctx, db, vkey, temp)
 	if err == nil {
 		err = putInPlace(temp, dir)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("export log: %w", err), os.RemoveAll(temp))
+		return tlog.Tree{}, errors.Join(fmt.Errorf("export log: %w", err), os.RemoveAll(temp))
 	}
-	return nil
+	return tree, nil
 }
 
 func vacant(dir string) error {
@@ -106,21 +106,21 @@ func putInPlace(temp, dir string) error {
 	return durable.SyncDir(filepath.Dir(dir))
 }
 
-func export(ctx context.Context, db *store.DB, vkey, dir string) error {
+func export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, error) {
 	var raw []byte
 	err := db.View(ctx, func(v *store.View) (err error) {
 		_, raw, err = v.Checkpoint()
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return fault.New(fault.NotFound, "start the node once; it signs a checkpoint", "the log has no checkpoint yet")
+		return tlog.Tree{}, fault.New(fault.NotFound, "start the node once; it signs a checkpoint", "the log has no checkpoint yet")
 	}
 	if err != nil {
-		return err
+		return tlog.Tree{}, err
 	}
 	tree, err := OpenCheckpoint(raw, vkey)
 	if err != nil {
-		return damaged(err)
+		return tlog.Tree{}, damaged(err)
 	}
 	w := writer{dir: dir, made: map[string]bool{}}
 	w.file(CheckpointFile, raw)
@@ -132,16 +132,16 @@ func export(ctx context.Context, db *store.DB, vkey, dir string) error {
 		w.err = db.View(ctx, func(v *store.View) error { return w.tile(v, t) })
 	}
 	if err := w.finish(); err != nil {
-		return err
+		return tlog.Tree{}, err
 	}
 	report, err := VerifyExport(dir)
 	if err != nil {
-		return err
+		return tlog.Tree{}, err
 	}
 	if !report.OK() {
-		return damaged(errors.New(report.Problems[0].String()))
+		return tlog.Tree{}, damaged(errors.New(report.Problems[0].String()))
 	}
-	return nil
+	return tree, nil
 }
 
 // writer writes files and remembers the first error.
