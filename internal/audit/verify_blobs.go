@@ -83,28 +83,44 @@ func (c cancelReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// orphans reports blobs that no manifest has. A running node puts a blob in place just before the transaction that names it, so those
-// without a name get a few seconds.
+// A running node puts a blob in place just before the transaction that names it. So a blob that was written within the last minute
+// and that nothing names is looked at again for a few seconds.
+const (
+	recent   = time.Minute
+	rechecks = 3 * time.Second
+)
+
+// orphans reports blobs that no manifest has.
 func (v *homeVerifier) orphans(unknown []statement.Hash) {
-	for deadline := time.Now().Add(rechecks); len(unknown) > 0; time.Sleep(100 * time.Millisecond) {
-		rest := unknown[:0]
+	start := time.Now()
+	for len(unknown) > 0 && v.ctx.Err() == nil {
+		var rest []statement.Hash
 		for _, key := range unknown {
-			there, err := v.blobs.Has(key)
-			if err == nil && there && !v.hasHeader(key) {
+			switch written, there := v.written(key); {
+			case !there || v.hasHeader(key):
+			case start.Sub(written) > recent || time.Since(start) > rechecks:
+				v.report.add("blob "+key.Short(), "no manifest has this blob")
+			default:
 				rest = append(rest, key)
 			}
 		}
-		unknown = rest
-		if v.ctx.Err() != nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			break
+		if unknown = rest; len(unknown) > 0 {
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
-	for _, key := range unknown {
-		v.report.add("blob "+key.Short(), "no manifest has this blob")
+}
+
+// written tells when a blob was last written to.
+func (v *homeVerifier) written(key statement.Hash) (time.Time, bool) {
+	f, _, err := v.blobs.Open(key)
+	if err != nil {
+		return time.Time{}, !errors.Is(err, store.ErrNotFound)
 	}
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Close()); err != nil {
+		return time.Time{}, true
+	}
+	return info.ModTime(), true
 }
 
 func (v *homeVerifier) hasHeader(manifest statement.Hash) bool {

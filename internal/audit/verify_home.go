@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -289,6 +288,3 @@ func (v *homeVerifier) take(where string, f fact) *entry {
 	e.matched = true
 	return e
 }
-
-// rechecks bounds how long a finding that a running node may cause for a moment is looked at again.
-const rechecks = 3 * time.Second

@@ -202,9 +202,7 @@ func (v *homeVerifier) ownReceipt(where string, r statement.Receipt) {
 	if r.Log != v.log || r.Leaf != e.index {
 		v.report.add(where, "it names leaf %d of %s, and the leaf is %d of %s", r.Leaf, r.Log, e.index, v.log)
 	}
-	if r.Kind == statement.Stored || r.Kind == statement.Refused || len(e.peers) > 0 { // an opening concerns the sender, but need not say so
-		v.leafSays(where, e, r.ID, r.To)
-	}
+	v.leafSays(where, e, r.ID, r.To)
 	m, err := v.view.Manifest(r.Manifest)
 	if errors.Is(err, store.ErrNotFound) && r.Kind == statement.Refused {
 		// Refused because the id was taken: then there is the manifest that took it.

@@ -1,0 +1,299 @@
+package audit
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+func TestVerifyHomeSound(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.sound() // empty
+	h.found()
+	h.sound() // not published yet
+	h.populate2()
+	h.sound()
+}
+
+// populate2 is populate without the founding.
+func (h *home) populate2() {
+	h.release("bravo")
+	h.publish()
+}
+
+func TestVerifyHomeReport(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	h.sound()
+	r := h.verify()
+	if r.Log != "alpha/log/1" || r.Leaves < 20 || r.Checkpoint != r.Leaves {
+		t.Errorf("report %+v", r)
+	}
+	tree, err := OpenCheckpoint(h.publish(), h.parties["alpha"].log.Public)
+	if err != nil || tree.Hash != r.Root || tree.N != r.Leaves {
+		t.Errorf("checkpoint says %v, %v; report says %d %v", tree, err, r.Leaves, r.Root)
+	}
+}
+
+// bookkeeping lists the columns that nothing can say anything about.
+var bookkeeping = map[string]bool{
+	"exchange.updated": true, "outbox.attempts": true, "outbox.due": true, "outbox.last_error": true,
+	"goose_db_version.id": true, "goose_db_version.tstamp": true,
+}
+
+// raw opens the database file beside the store, without any rule.
+func (h *home) raw() *sql.DB {
+	db := must[*sql.DB](h.t)(sql.Open("sqlite", "file:"+filepath.Join(h.dir, store.File)+"?_pragma=busy_timeout(5000)&_pragma=foreign_keys(0)"))
+	db.SetMaxOpenConns(1)
+	h.t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func strings1(t *testing.T, db *sql.DB, query string, args ...any) (list []string) {
+	t.Helper()
+	rows := must[*sql.Rows](t)(db.Query(query, args...))
+	defer func() { check(t, rows.Close()) }()
+	for rows.Next() {
+		var s string
+		check(t, rows.Scan(&s))
+		list = append(list, s)
+	}
+	check(t, rows.Err())
+	return list
+}
+
+// mutations gives what an attacker may put in place of a value.
+func mutations(v any) []any {
+	switch v := v.(type) {
+	case int64:
+		return []any{v + 1, v - 1, nil, "x"}
+	case string:
+		if v == "" {
+			return []any{"x"}
+		}
+		return []any{v[:len(v)-1] + string(v[len(v)-1]^1), v + "x", "", nil}
+	case []byte:
+		list := []any{nil, []byte{}, append([]byte{0}, v...)}
+		for _, at := range []int{0, len(v) / 3, len(v) - 2, len(v) - 1} {
+			if at >= 0 && at < len(v) {
+				changed := append([]byte{}, v...)
+				changed[at] ^= 1
+				list = append(list, changed)
+			}
+		}
+		return list
+	case nil:
+		return []any{[]byte("x"), make([]byte, 32)}
+	}
+	panic(fmt.Sprintf("%T", v))
+}
+
+// TestVerifyHomeFindsEveryChange changes each column of each row of each table, removes each row, and expects a problem.
+func TestVerifyHomeFindsEveryChange(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	h.sound()
+	db := h.raw()
+	tried := 0
+	for _, table := range strings1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name") {
+		rows := strings1(t, db, "SELECT rowid FROM "+table)
+		if len(rows) == 0 {
+			t.Errorf("table %s has no rows: the test proves nothing about it", table)
+		}
+		for _, column := range strings1(t, db, "SELECT name FROM pragma_table_info(?)", table) {
+			if bookkeeping[table+"."+column] {
+				continue
+			}
+			for _, id := range rows {
+				var old any
+				check(t, db.QueryRow("SELECT "+column+" FROM "+table+" WHERE rowid = ?", id).Scan(&old))
+				for i, changed := range mutations(old) {
+					if _, err := db.Exec("UPDATE "+table+" SET "+column+" = ? WHERE rowid = ?", changed, id); err != nil {
+						continue // a constraint of the database's does not allow it
+					}
+					tried++
+					if h.verify().OK() {
+						t.Errorf("%s.%s of row %s: change %d from %.60v to %.60v was not found", table, column, id, i, old, changed)
+					}
+					_, err := db.Exec("UPDATE "+table+" SET "+column+" = ? WHERE rowid = ?", old, id)
+					check(t, err)
+				}
+			}
+		}
+	}
+	h.sound()
+	t.Logf("%d changes", tried)
+}
+
+// TestVerifyHomeFindsMissingRows removes each row. A receipt that was taken out of the outbox is its addressee's to miss.
+func TestVerifyHomeFindsMissingRows(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	h.sound()
+	db := h.raw()
+	for _, table := range strings1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
+		for _, id := range strings1(t, db, "SELECT rowid FROM "+table) {
+			tx := must[*sql.Tx](t)(db.Begin())
+			var columns []string
+			for _, c := range strings1tx(t, tx, "SELECT name FROM pragma_table_info('"+table+"')") {
+				columns = append(columns, c)
+			}
+			values, pointers := make([]any, len(columns)), make([]any, len(columns))
+			for i := range values {
+				pointers[i] = &values[i]
+			}
+			list := strings.Join(columns, ", ")
+			check(t, tx.QueryRow("SELECT "+list+" FROM "+table+" WHERE rowid = ?", id).Scan(pointers...))
+			_, err := tx.Exec("DELETE FROM "+table+" WHERE rowid = ?", id)
+			check(t, err)
+			check(t, tx.Commit())
+			row := fmt.Sprint(values)
+			if h.verify().OK() && !(table == "outbox" && strings.Contains(row, "receipt")) && !h.kept(table, values) {
+				t.Errorf("row of %s was not missed: %.200s", table, row)
+			}
+			_, err = db.Exec("INSERT INTO "+table+" (rowid, "+list+") VALUES (?"+strings.Repeat(", ?", len(values))+")", append([]any{id}, values...)...)
+			check(t, err)
+		}
+	}
+	h.sound()
+}
+
+// kept tells whether a row is the bare statement of a manifest that was refused because its id was taken: evidence against its
+// sender, but nothing of ours rests on it.
+func (h *home) kept(table string, values []any) bool {
+	if table != "statement" || values[1] != "manifest" {
+		return false
+	}
+	hash := must[statement.Hash](h.t)(statement.HashOf(values[2].([]byte)))
+	err := h.db.View(h.t.Context(), func(v *store.View) error { _, err := v.Manifest(hash); return err })
+	return err != nil
+}
+
+func strings1tx(t *testing.T, tx *sql.Tx, query string) (list []string) {
+	t.Helper()
+	rows := must[*sql.Rows](t)(tx.Query(query))
+	defer func() { check(t, rows.Close()) }()
+	for rows.Next() {
+		var s string
+		check(t, rows.Scan(&s))
+		list = append(list, s)
+	}
+	return list
+}
+
+func TestVerifyHomeFindsFiles(t *testing.T) {
+	t.Parallel()
+	blob := func(h *home) string {
+		files := must[[]string](h.t)(filepath.Glob(filepath.Join(h.dir, "blobs", "*", "*")))
+		return files[0]
+	}
+	rewrite := func(path string, change func([]byte) []byte) error {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, change(b), 0o600)
+	}
+	flip := func(at int) func([]byte) []byte {
+		return func(b []byte) []byte { b[(at+len(b))%len(b)] ^= 1; return b }
+	}
+	old := time.Now().Add(-time.Hour)
+	for name, test := range map[string]struct {
+		damage func(h *home) error
+		where  string
+	}{
+		"blob changed":            {func(h *home) error { return rewrite(blob(h), flip(7)) }, "blob "},
+		"blob cut":                {func(h *home) error { return os.Truncate(blob(h), 3) }, "blob "},
+		"blob missing":            {func(h *home) error { return os.Remove(blob(h)) }, "blob "},
+		"blob under another name": {func(h *home) error { return os.Rename(blob(h), blob(h)+".bak") }, "blobs/"},
+		"blob in the wrong folder": {func(h *home) error {
+			return os.Rename(blob(h), filepath.Join(h.dir, "blobs", filepath.Base(blob(h))))
+		}, "blobs/"},
+		"blob nobody knows": {func(h *home) error {
+			key := strings.Repeat("ab", 32)
+			path := filepath.Join(h.dir, "blobs", "ab", key)
+			return steps(func() error { return os.MkdirAll(filepath.Dir(path), 0o700) }, func() error { return os.WriteFile(path, []byte("x"), 0o600) },
+				func() error { return os.Chtimes(path, old, old) })
+		}, "blob abab"},
+		"blob nobody knows, just written": {func(h *home) error {
+			path := filepath.Join(h.dir, "blobs", "ab", strings.Repeat("ab", 32))
+			return steps(func() error { return os.MkdirAll(filepath.Dir(path), 0o700) }, func() error { return os.WriteFile(path, []byte("x"), 0o600) })
+		}, "blob abab"},
+		"a file among blobs": {func(h *home) error { return os.WriteFile(filepath.Join(h.dir, "blobs", "note.txt"), nil, 0o600) }, "blobs/note.txt"},
+		"slot 0 missing":     {func(h *home) error { return os.Remove(filepath.Join(h.head(), "log-0")) }, "head/log-0"},
+		"slot 1 missing":     {func(h *home) error { return os.Remove(filepath.Join(h.head(), "log-1")) }, "head/log-1"},
+		"head missing":       {func(h *home) error { return os.RemoveAll(h.head()) }, "head/log-0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newWorld(t).home()
+			h.populate()
+			h.sound()
+			check(t, test.damage(h))
+			for _, p := range h.verify().Problems {
+				if strings.HasPrefix(p.Where, test.where) {
+					return
+				}
+			}
+			t.Errorf("not found: %v", h.verify().Problems)
+		})
+	}
+}
+
+func TestVerifyHomeFindsEveryByteOfTheHead(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	for i := range 2 {
+		path := filepath.Join(h.head(), slotName(i))
+		b := must[[]byte](t)(os.ReadFile(path))
+		for at := range b {
+			for _, bit := range []byte{1, 0x20, 0x80} {
+				changed := append([]byte{}, b...)
+				changed[at] ^= bit
+				if _, err := parseHead(changed); err == nil {
+					t.Errorf("slot %d, byte %d: a change of %#x was not found", i, at, bit)
+				}
+			}
+		}
+		if _, err := parseHead(b); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestVerifyHomeOfGarbage has the verifier meet files that are no database at all: it must report, not fail.
+func TestVerifyHomeOfDamagedPages(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	check(t, h.db.Close())
+	path := filepath.Join(h.dir, store.File)
+	whole := must[[]byte](t)(os.ReadFile(path))
+	const page = 4096
+	for at := page; at < len(whole); at += page {
+		b := append([]byte{}, whole...)
+		copy(b[at:], strings.Repeat("\x5a", page))
+		check(t, os.WriteFile(path, b, 0o600))
+		db, err := store.OpenReader(t.Context(), h.dir)
+		if err != nil {
+			continue // found even earlier
+		}
+		r, err := VerifyHome(t.Context(), db, h.blobs, h.head(), h.parties["alpha"].log.Public)
+		if err != nil || r.OK() {
+			t.Errorf("page %d overwritten: %v, %v", at/page, r, err)
+		}
+		check(t, db.Close())
+	}
+}

@@ -1,0 +1,329 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// party is a member that can sign.
+type party struct {
+	name                              string
+	statement, recovery, log, witness *statement.Key
+	card                              *statement.Signed[statement.Card]
+}
+
+// world is an alliance of three.
+type world struct {
+	t         *testing.T
+	now       time.Time
+	parties   map[string]*party
+	charter   *statement.Signed[statement.Charter]
+	agreement *statement.Signed[statement.Agreement]
+	ids       int
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), parties: map[string]*party{}}
+	key := func(name string) *statement.Key {
+		return must[*statement.Key](t)(statement.GenerateKey(rand.Reader, name))
+	}
+	var members []statement.CharterMember
+	var signers []*statement.Key
+	for _, name := range []string{"alpha", "bravo", "charlie"} {
+		p := &party{name: name, statement: key(name + "/statement"), recovery: key(name + "/recovery"), log: key(name + "/log/1"), witness: key(name + "/witness")}
+		p.card = must[*statement.Signed[statement.Card]](t)(statement.Sign(statement.Card{Member: name, Version: 1, Created: w.now, Address: name + ".example:7443",
+			Statement: p.statement.Public, Recovery: p.recovery.Public, Log: p.log.Public, Witness: p.witness.Public,
+			CA:      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("the authority of " + name)})),
+			Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1" + name}}}, p.statement, p.recovery, p.log, p.witness))
+		w.parties[name] = p
+		members = append(members, statement.CharterMember{Name: name, Standing: statement.GoodStanding,
+			Statement: p.statement.Public, Recovery: p.recovery.Public, Card: p.card.Hash})
+		signers = append(signers, p.statement)
+	}
+	w.charter = must[*statement.Signed[statement.Charter]](t)(statement.Sign(statement.Charter{Alliance: "harbour", Version: 1, Created: w.now,
+		AdoptBy: w.now.AddDate(0, 1, 0), Quorum: "majority", Members: members}, signers...))
+	w.agreement = must[*statement.Signed[statement.Agreement]](t)(statement.Sign(statement.Agreement{Name: "harbour-watch", Version: 1, Alliance: w.charter.Hash,
+		Parties: []string{"alpha", "bravo", "charlie"}, Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90,
+		NotBefore: w.now, NotAfter: w.now.AddDate(1, 0, 0), Prose: "We share what concerns the harbour.\n"}, signers...))
+	return w
+}
+
+// document is a signed manifest with what it is about.
+type document struct {
+	*statement.Signed[statement.Manifest]
+	header, payload, salt []byte
+}
+
+func (w *world) document(from string, id string, to ...string) document {
+	w.ids++
+	if id == "" {
+		id = fmt.Sprintf("01K7XQ3W0V6N2T9R4M5B8C%04d", w.ids)
+	}
+	d := document{header: fmt.Appendf(nil, "age header %d", w.ids), payload: bytes.Repeat([]byte{byte(w.ids)}, 100+w.ids), salt: bytes.Repeat([]byte{byte(w.ids)}, 32)}
+	m := statement.Manifest{ID: id, From: from, To: to, Charter: w.charter.Hash, Agreement: "harbour-watch", AgreementHash: w.agreement.Hash,
+		Purpose: "incident-response", Label: "TLP:AMBER", Created: w.now.Add(time.Duration(w.ids) * time.Minute), DeliverBy: w.now.AddDate(0, 0, 7),
+		RetainUntil: w.now.AddDate(0, 0, 30), ReleasedBy: "spiffe://" + from + "/person/alice",
+		Content: statement.Content{CiphertextHash: statement.HashBytes(d.payload), CiphertextSize: int64(len(d.payload)), HeaderHash: statement.HashBytes(d.header),
+			Commitment: statement.CommitmentPrefix + statement.HashBytes(d.salt).String()}}
+	for _, name := range to {
+		m.SealedFor = append(m.SealedFor, statement.HashBytes([]byte(name)))
+	}
+	d.Signed = must[*statement.Signed[statement.Manifest]](w.t)(statement.Sign(m, w.parties[from].statement))
+	return d
+}
+
+// receipt is a peer's receipt, naming some leaf of its own log, or ours naming a leaf of ours.
+func (w *world) receipt(kind statement.ReceiptKind, by string, d document, leaf int64) *statement.Signed[statement.Receipt] {
+	r := statement.Receipt{Kind: kind, From: by, To: d.Terms.From, Manifest: d.Hash, ID: d.Terms.ID, At: w.now.Add(time.Hour), Log: by + "/log/1", Leaf: leaf}
+	if kind == statement.Refused {
+		r.Reasons = []statement.Reason{{Set: "base", Rule: "label", Text: "the label is above the ceiling", Needs: "a lower label"}}
+	}
+	return must[*statement.Signed[statement.Receipt]](w.t)(statement.Sign(r, w.parties[by].statement))
+}
+
+// home is alpha's home, as both a sender and a recipient of documents.
+type home struct {
+	*world
+	dir   string
+	db    *store.DB
+	blobs *store.Blobs
+	log   *Log
+}
+
+func (w *world) home() *home {
+	h := &home{world: w, dir: w.t.TempDir()}
+	h.db = must[*store.DB](w.t)(store.Open(w.t.Context(), h.dir))
+	w.t.Cleanup(func() { _ = h.db.Close() })
+	h.blobs = must[*store.Blobs](w.t)(store.OpenBlobs(h.dir))
+	h.log = must[*Log](w.t)(OpenLog(w.t.Context(), h.db, h.head(), w.parties["alpha"].log))
+	return h
+}
+
+func (h *home) head() string { return filepath.Join(h.dir, "head") }
+
+func (h *home) update(fn func(tx *store.Tx) error) {
+	h.t.Helper()
+	check(h.t, h.db.Update(h.t.Context(), fn))
+}
+
+// steps runs steps until one fails.
+func steps(errs ...func() error) error {
+	for _, fn := range errs {
+		if err := fn(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *home) record(tx *store.Tx, e statement.Event) func() error {
+	return func() error {
+		e.Time = h.now
+		_, err := tx.Record(e)
+		return err
+	}
+}
+
+func (h *home) blob(d document) {
+	h.t.Helper()
+	s := must[*store.Staging](h.t)(h.blobs.Stage("document-" + d.Hash.String()))
+	_, err := s.Write(d.payload)
+	check(h.t, err)
+	check(h.t, s.Commit(d.Hash))
+	old := time.Now().Add(-time.Hour)
+	check(h.t, os.Chtimes(filepath.Join(h.dir, "blobs", d.Hash.String()[:2], d.Hash.String()), old, old))
+}
+
+func (h *home) found() {
+	h.t.Helper()
+	h.update(func(tx *store.Tx) error {
+		err := steps(func() error { return tx.PutCharter(h.charter) },
+			h.record(tx, statement.Event{Kind: statement.EventCharter, Statement: h.charter.Hash}))
+		for _, p := range []string{"alpha", "bravo", "charlie"} {
+			c := h.parties[p].card
+			if err == nil {
+				err = steps(func() error { return tx.PutCard(c) },
+					h.record(tx, statement.Event{Kind: statement.EventCard, Statement: c.Hash, Peers: []string{p}}))
+			}
+		}
+		return err
+	})
+	h.update(func(tx *store.Tx) error {
+		return steps(func() error { return tx.PutAgreement(h.agreement) },
+			h.record(tx, statement.Event{Kind: statement.EventAgreement, Statement: h.agreement.Hash}))
+	})
+}
+
+func (h *home) release(to ...string) document {
+	h.t.Helper()
+	d := h.document("alpha", "", to...)
+	h.blob(d)
+	h.update(func(tx *store.Tx) error {
+		if err := tx.PutManifest(d.Signed, d.header, d.salt); err != nil {
+			return err
+		}
+		for _, p := range to {
+			if err := steps(func() error { return tx.PutExchange(d.Hash, p, store.Queued, h.now) },
+				func() error {
+					return tx.Enqueue(store.Outgoing{Peer: p, Kind: store.OutgoingDocument, Statement: d.Hash, Due: h.now})
+				}); err != nil {
+				return err
+			}
+		}
+		return h.record(tx, statement.Event{Kind: statement.EventReleased, ID: d.Terms.ID, Manifest: d.Hash, Peers: to, Stage: "release", Rules: []string{"base/parties"},
+			Private: []statement.Private{{Field: "person", Value: []byte("alice")}, {Field: "decision", Value: []byte(`{"permit":true}`)}}})()
+	})
+	return d
+}
+
+// settle ends an exchange at the sender.
+func (h *home) settle(d document, peer string, state store.State, kind statement.EventKind, r *statement.Signed[statement.Receipt]) {
+	h.t.Helper()
+	h.update(func(tx *store.Tx) error {
+		e := statement.Event{Kind: kind, ID: d.Terms.ID, Manifest: d.Hash, Peers: []string{peer}}
+		if r != nil {
+			e.Receipt = r.Hash
+			if err := tx.PutReceipt(r); err != nil {
+				return err
+			}
+		}
+		if kind != statement.EventConfirmed {
+			if err := steps(func() error { return tx.SetState(d.Hash, peer, state, h.now) },
+				func() error {
+					return tx.Done(store.Outgoing{Peer: peer, Kind: store.OutgoingDocument, Statement: d.Hash})
+				}); err != nil {
+				return err
+			}
+		}
+		return h.record(tx, e)()
+	})
+}
+
+// answer records an event of the recipient's with its receipt.
+func (h *home) answer(tx *store.Tx, d document, kind statement.ReceiptKind, event statement.EventKind) (*statement.Signed[statement.Receipt], error) {
+	leaf, err := tx.Record(statement.Event{Kind: event, Time: h.now, ID: d.Terms.ID, Manifest: d.Hash, Peers: []string{d.Terms.From},
+		Private: []statement.Private{{Field: "decision", Value: []byte("{}")}}})
+	if err != nil {
+		return nil, err
+	}
+	r := h.receipt(kind, "alpha", d, leaf)
+	return r, tx.PutReceipt(r)
+}
+
+func (h *home) receive(from string, to ...string) document {
+	h.t.Helper()
+	d := h.document(from, "", to...)
+	h.blob(d)
+	h.update(func(tx *store.Tx) error {
+		_, err := h.answer(tx, d, statement.Stored, statement.EventReceived)
+		if err != nil {
+			return err
+		}
+		return steps(func() error { return tx.PutManifest(d.Signed, d.header, nil) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Stored, h.now) })
+	})
+	return d
+}
+
+func (h *home) refuse(d document, taken bool) {
+	h.t.Helper()
+	h.update(func(tx *store.Tx) error {
+		if _, err := h.answer(tx, d, statement.Refused, statement.EventRefused); err != nil {
+			return err
+		}
+		if taken {
+			return tx.KeepManifest(d.Signed)
+		}
+		return steps(func() error { return tx.PutManifest(d.Signed, nil, nil) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Refused, h.now) })
+	})
+}
+
+func (h *home) open(d document, kind statement.ReceiptKind, event statement.EventKind, state store.State) {
+	h.t.Helper()
+	h.update(func(tx *store.Tx) error {
+		r, err := h.answer(tx, d, kind, event)
+		if err != nil {
+			return err
+		}
+		return steps(func() error { return tx.SetState(d.Hash, "alpha", state, h.now) },
+			func() error {
+				return tx.Enqueue(store.Outgoing{Peer: d.Terms.From, Kind: store.OutgoingReceipt, Statement: r.Hash, Due: h.now})
+			})
+	})
+}
+
+func (h *home) publish() []byte {
+	h.t.Helper()
+	return must[[]byte](h.t)(h.log.Publish(h.t.Context()))
+}
+
+// populate makes every kind of row and leaf that a home can hold.
+func (h *home) populate() {
+	h.t.Helper()
+	h.found()
+	h.publish()
+	delivered := h.release("bravo", "charlie")
+	h.settle(delivered, "bravo", store.Delivered, statement.EventDelivered, h.receipt(statement.Stored, "bravo", delivered, 4))
+	h.settle(delivered, "bravo", store.Delivered, statement.EventConfirmed, h.receipt(statement.Opened, "bravo", delivered, 5))
+	h.settle(delivered, "charlie", store.Refused, statement.EventReturned, h.receipt(statement.Refused, "charlie", delivered, 4))
+	expired := h.release("charlie")
+	h.settle(expired, "charlie", store.Expired, statement.EventExpired, nil)
+	h.release("bravo", "charlie") // queued
+	h.publish()
+
+	opened := h.receive("bravo", "alpha")
+	h.open(opened, statement.Opened, statement.EventOpened, store.Opened)
+	broken := h.receive("bravo", "alpha", "charlie")
+	h.open(broken, statement.Undecryptable, statement.EventUndecryptable, store.Undecryptable)
+	h.receive("charlie", "alpha")
+	h.refuse(h.document("charlie", "", "alpha"), false)
+	h.refuse(h.document("bravo", opened.Terms.ID, "alpha"), true)
+	h.update(func(tx *store.Tx) error {
+		return steps(h.record(tx, statement.Event{Kind: statement.EventDenied, Stage: "release", Rules: []string{"base/label"}, Peers: []string{"bravo"}}),
+			h.record(tx, statement.Event{Kind: statement.EventReopened, Manifest: opened.Hash, ID: opened.Terms.ID, Private: []statement.Private{{Field: "person", Value: nil}}}),
+			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}}))
+	})
+	h.publish()
+}
+
+func (h *home) verify() *Report {
+	h.t.Helper()
+	return must[*Report](h.t)(VerifyHome(context.Background(), h.db, h.blobs, h.head(), h.parties["alpha"].log.Public))
+}
+
+// sound fails the test if there is any problem.
+func (h *home) sound() {
+	h.t.Helper()
+	for _, p := range h.verify().Problems {
+		h.t.Errorf("problem: %v", p)
+	}
+	if h.t.Failed() {
+		h.t.FailNow()
+	}
+}
