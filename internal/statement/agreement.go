@@ -74,15 +74,15 @@ func (a Agreement) validate() error {
 	}
 	for _, s := range []struct{ name, text string }{{"policy", a.Policy}, {"prose", a.Prose}} {
 		if s.text != "" && !strings.HasSuffix(s.text, "\n") {
-			return fmt.Errorf("the %s must end with a line feed", s.name)
+			return wrong(s.name, "must end with a line feed")
 		}
 	}
 	// Otherwise the rest of the policy would be read as prose.
 	if strings.Contains("\n"+a.Policy, "\n"+proseLine) {
-		return fmt.Errorf("the policy must not contain the line %q", strings.TrimSpace(proseLine))
+		return wrong("policy", "must not contain the line %q", strings.TrimSpace(proseLine))
 	}
 	if r, ok := unreadable(strings.ReplaceAll(a.Policy, "\n", ""), false); ok {
-		return fmt.Errorf("the policy contains the invisible or control character %U", r)
+		return wrong("policy", "contains the invisible or control character %U", r)
 	}
 	return nil
 }

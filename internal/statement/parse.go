@@ -148,7 +148,7 @@ func withLine(text []byte, err error) error {
 	}
 	nth := f.nth
 	for i, line := range strings.Split(string(text), "\n") {
-		if strings.HasPrefix(line, f.key+" = ") || line == "["+f.key+"]" || line == "[["+f.key+"]]" {
+		if strings.HasPrefix(line, f.key+" = ") || line == "["+f.key+"]" || line == "[["+f.key+"]]" || line == "--- "+f.key {
 			if nth == 0 {
 				return &LineError{i + 1, f.Error()}
 			}
