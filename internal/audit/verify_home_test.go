@@ -52,13 +52,16 @@ var bookkeeping = map[string]bool{
 
 // raw opens the database file beside the store, without any rule.
 func (h *home) raw() *sql.DB {
-	db := must[*sql.DB](h.t)(sql.Open("sqlite", "file:"+filepath.Join(h.dir, store.File)+"?_pragma=busy_timeout(5000)&_pragma=foreign_keys(0)"))
+	db := must[*sql.DB](h.t)(sql.Open("sqlite", "file:"+filepath.Join(h.dir, store.File)+"?_pragma=busy_timeout(5000)&_pragma=foreign_keys(0)&_pragma=synchronous(0)"))
 	db.SetMaxOpenConns(1)
 	h.t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
-func strings1(t *testing.T, db *sql.DB, query string, args ...any) (list []string) {
+// column1 gives the first column of all rows.
+func column1(t *testing.T, db interface {
+	Query(string, ...any) (*sql.Rows, error)
+}, query string, args ...any) (list []string) {
 	t.Helper()
 	rows := must[*sql.Rows](t)(db.Query(query, args...))
 	defer func() { check(t, rows.Close()) }()
@@ -69,6 +72,14 @@ func strings1(t *testing.T, db *sql.DB, query string, args ...any) (list []strin
 	}
 	check(t, rows.Err())
 	return list
+}
+
+// present keeps an empty value from becoming NULL when it is written back.
+func present(v any) any {
+	if b, ok := v.([]byte); ok && len(b) == 0 {
+		return []byte{}
+	}
+	return v
 }
 
 // mutations gives what an attacker may put in place of a value.
@@ -82,7 +93,10 @@ func mutations(v any) []any {
 		}
 		return []any{v[:len(v)-1] + string(v[len(v)-1]^1), v + "x", "", nil}
 	case []byte:
-		list := []any{nil, []byte{}, append([]byte{0}, v...)}
+		list := []any{append([]byte{0}, v...), nil}
+		if len(v) > 0 {
+			list = append(list, []byte{})
+		}
 		for _, at := range []int{0, len(v) / 3, len(v) - 2, len(v) - 1} {
 			if at >= 0 && at < len(v) {
 				changed := append([]byte{}, v...)
@@ -105,19 +119,23 @@ func TestVerifyHomeFindsEveryChange(t *testing.T) {
 	h.sound()
 	db := h.raw()
 	tried := 0
-	for _, table := range strings1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name") {
-		rows := strings1(t, db, "SELECT rowid FROM "+table)
+	for _, table := range column1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name") {
+		rows := column1(t, db, "SELECT rowid FROM "+table)
 		if len(rows) == 0 {
 			t.Errorf("table %s has no rows: the test proves nothing about it", table)
 		}
-		for _, column := range strings1(t, db, "SELECT name FROM pragma_table_info(?)", table) {
+		for _, column := range column1(t, db, "SELECT name FROM pragma_table_info(?)", table) {
 			if bookkeeping[table+"."+column] {
 				continue
 			}
-			for _, id := range rows {
+			for n, id := range rows {
 				var old any
 				check(t, db.QueryRow("SELECT "+column+" FROM "+table+" WHERE rowid = ?", id).Scan(&old))
+				old = present(old)
 				for i, changed := range mutations(old) {
+					if len(rows) > 4 && (i+n)%3 != 0 {
+						continue // each kind of change in every third row is enough, and three times as fast
+					}
 					if _, err := db.Exec("UPDATE "+table+" SET "+column+" = ? WHERE rowid = ?", changed, id); err != nil {
 						continue // a constraint of the database's does not allow it
 					}
@@ -142,19 +160,20 @@ func TestVerifyHomeFindsMissingRows(t *testing.T) {
 	h.populate()
 	h.sound()
 	db := h.raw()
-	for _, table := range strings1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
-		for _, id := range strings1(t, db, "SELECT rowid FROM "+table) {
+	for _, table := range column1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
+		for _, id := range column1(t, db, "SELECT rowid FROM "+table) {
 			tx := must[*sql.Tx](t)(db.Begin())
 			var columns []string
-			for _, c := range strings1tx(t, tx, "SELECT name FROM pragma_table_info('"+table+"')") {
-				columns = append(columns, c)
-			}
+			columns = append(columns, column1(t, tx, "SELECT name FROM pragma_table_info('"+table+"')")...)
 			values, pointers := make([]any, len(columns)), make([]any, len(columns))
 			for i := range values {
 				pointers[i] = &values[i]
 			}
 			list := strings.Join(columns, ", ")
 			check(t, tx.QueryRow("SELECT "+list+" FROM "+table+" WHERE rowid = ?", id).Scan(pointers...))
+			for i := range values {
+				values[i] = present(values[i])
+			}
 			_, err := tx.Exec("DELETE FROM "+table+" WHERE rowid = ?", id)
 			check(t, err)
 			check(t, tx.Commit())
@@ -178,18 +197,6 @@ func (h *home) kept(table string, values []any) bool {
 	hash := must[statement.Hash](h.t)(statement.HashOf(values[2].([]byte)))
 	err := h.db.View(h.t.Context(), func(v *store.View) error { _, err := v.Manifest(hash); return err })
 	return err != nil
-}
-
-func strings1tx(t *testing.T, tx *sql.Tx, query string) (list []string) {
-	t.Helper()
-	rows := must[*sql.Rows](t)(tx.Query(query))
-	defer func() { check(t, rows.Close()) }()
-	for rows.Next() {
-		var s string
-		check(t, rows.Scan(&s))
-		list = append(list, s)
-	}
-	return list
 }
 
 func TestVerifyHomeFindsFiles(t *testing.T) {
@@ -273,7 +280,7 @@ func TestVerifyHomeFindsEveryByteOfTheHead(t *testing.T) {
 	}
 }
 
-// TestVerifyHomeOfGarbage has the verifier meet files that are no database at all: it must report, not fail.
+// TestVerifyHomeOfDamagedPages overwrites page after page of the database file: the verifier must report, not fail.
 func TestVerifyHomeOfDamagedPages(t *testing.T) {
 	t.Parallel()
 	h := newWorld(t).home()

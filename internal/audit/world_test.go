@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 		signers = append(signers, p.statement)
 	}
 	w.charter = must[*statement.Signed[statement.Charter]](t)(statement.Sign(statement.Charter{Alliance: "harbour", Version: 1, Created: w.now,
-		AdoptBy: w.now.AddDate(0, 1, 0), Quorum: "majority", Members: members}, signers...))
+		AdoptBy: w.now.AddDate(0, 1, 0), Quorum: "more-than-half", Members: members}, signers...))
 	w.agreement = must[*statement.Signed[statement.Agreement]](t)(statement.Sign(statement.Agreement{Name: "harbour-watch", Version: 1, Alliance: w.charter.Hash,
 		Parties: []string{"alpha", "bravo", "charlie"}, Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90,
 		NotBefore: w.now, NotAfter: w.now.AddDate(1, 0, 0), Prose: "We share what concerns the harbour.\n"}, signers...))
