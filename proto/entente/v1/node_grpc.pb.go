@@ -6,8 +6,6 @@
 // - protoc             (unknown)
 // source: entente/v1/node.proto
 
-// Package ententev1 is what crosses the wire: node.proto between people and their node, peer.proto between members.
-
 package ententev1
 
 import (
