@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +24,9 @@ same text; then the nodes of sender and recipient both enforce it.
 
 It goes by file, as the charter does: one party drafts, every party signs and
 mails its signed file to the others, every party adopts.`,
-		Example: `entente agreement draft harbour-watch --parties alpha,bravo --purposes incident-response \
---ceiling TLP:AMBER --retain 90d --until 2027-12-31 -o harbour-watch.txt
+		Example: `entente agreement draft harbour-watch --parties alpha,bravo \
+--purposes incident-response --ceiling TLP:AMBER --retain 90d \
+--until 2027-12-31 -o harbour-watch.txt
 entente agreement sign harbour-watch.txt
 entente agreement adopt harbour-watch-alpha.txt harbour-watch-bravo.txt`,
 	}, p.agreementDraft(), p.agreementSign(), p.agreementAdopt(), p.agreementList(), p.agreementShow())
@@ -57,21 +59,22 @@ What comes next: mail the file to the parties; each signs it with "entente
 agreement sign".
 
 With --json: the agreement's fields, as in "agreement show", and file.`,
-		Example: `entente agreement draft harbour-watch --parties alpha,bravo --purposes incident-response,training \
---ceiling TLP:AMBER --retain 90d --from 2026-12-01 --until 2027-11-30 -o harbour-watch.txt`,
+		Example: `entente agreement draft harbour-watch --parties alpha,bravo \
+--purposes incident-response,training --ceiling TLP:AMBER --retain 90d \
+--from 2026-12-01 --until 2027-11-30 -o harbour-watch.txt`,
 		Args: args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error { return p.draftAgreement(cmd.Context(), given[0], f) },
 	}
 	flags := cmd.Flags()
 	flags.Var(&f.parties, "parties", "the members that are parties, such as alpha,bravo (required)")
 	flags.Var(&f.purposes, "purposes", "what documents may be shared for, such as incident-response,training (required)")
-	flags.StringVar(&f.ceiling, "ceiling", "", "the highest `LABEL` that may be shared, such as TLP:AMBER (required)")
+	flags.StringVar(&f.ceiling, "ceiling", "", "the highest LABEL that may be shared, such as TLP:AMBER (required)")
 	flags.Var(&f.retain, "retain", "how long a recipient may keep a document at most, such as 90d (required)")
 	flags.Var(&f.from, "from", "the day or time from which it holds (default: today)")
 	flags.Var(&f.until, "until", "the day or time until which it holds (required)")
-	flags.StringVar(&f.prose, "prose", "", "a text `FILE` to stand below the terms")
-	flags.Int64Var(&f.version, "version", 1, "the `N`th version of the agreement of this name")
-	flags.StringVarP(&f.out, "output", "o", "", "the `FILE` to write (required)")
+	flags.StringVar(&f.prose, "prose", "", "a text FILE to stand below the terms")
+	flags.Int64Var(&f.version, "version", 1, "the Nth version of the agreement of this name")
+	flags.StringVarP(&f.out, "output", "o", "", "the FILE to write (required)")
 	flags.BoolVar(&f.force, "force", false, "replace a file that is there already")
 	required(cmd, "parties", "purposes", "ceiling", "retain", "until", "output")
 	_ = cmd.RegisterFlagCompletionFunc("parties", p.completeMembers)
@@ -180,12 +183,12 @@ entente agreement sign harbour-watch.txt -o harbour-watch-alpha.txt`,
 			if len(draft.Missing) > 0 {
 				p.next("mail " + target + " to the other parties; they sign it too")
 			} else {
-				p.next("every party has signed: entente agreement adopt " + target)
+				p.next("every party has signed: " + p.self() + " agreement adopt " + target)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write the signed file to `FILE` (default: in place)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write the signed file to FILE (default: in place)")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	return cmd
 }
@@ -220,7 +223,7 @@ With --json: the agreement's fields, as in "agreement show".`,
 			if err := p.showAgreement(p.adopted(a)); err != nil {
 				return err
 			}
-			p.next("entente send FILE --to MEMBER --agreement " + a.Terms.Name + " --purpose " + a.Terms.Purposes[0] + " --label LABEL")
+			p.next(p.self() + " send FILE --to MEMBER --agreement " + a.Terms.Name + " --purpose " + a.Terms.Purposes[0] + " --label LABEL")
 			return nil
 		},
 	}
@@ -357,6 +360,15 @@ func (a agreementJSON) state() styled {
 	return styled(bad.Render("not in force"))
 }
 
+// owners names the members whose statement keys these are.
+func owners(keys []string) string {
+	var names words
+	for _, k := range keys {
+		names = append(names, strings.TrimSuffix(k, "/statement"))
+	}
+	return names.join()
+}
+
 func (p *program) showAgreement(a agreementJSON) error {
 	if p.json {
 		return p.emit(a)
@@ -365,7 +377,7 @@ func (p *program) showAgreement(a agreementJSON) error {
 		field{"parties", words(a.Parties).join()}, field{"purposes", words(a.Purposes).join()}, field{"label ceiling", label(a.Ceiling)},
 		field{"keep at most", (*duration)(ptr(time.Duration(a.RetainDays) * day)).String()},
 		field{"from", a.NotBefore}, field{"until", a.NotAfter},
-		field{"signed by", words(a.SignedBy).join()}, field{"missing", words(a.Missing).join()},
+		field{"signed by", owners(a.SignedBy)}, field{"to sign yet", owners(a.Missing)},
 		field{"sha256", a.Hash}, field{"file", a.File})
 	if a.Prose != "" {
 		p.printf("\n")

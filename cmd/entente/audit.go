@@ -58,7 +58,7 @@ entente audit tail -f --json`,
 			return p.tail(cmd.Context(), int64(count), follow)
 		},
 	}
-	cmd.Flags().IntVarP(&count, "lines", "n", 10, "how many leaves, `N`")
+	cmd.Flags().IntVarP(&count, "lines", "n", 10, "how many leaves, N")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as leaves are added")
 	return cmd
 }
@@ -86,9 +86,9 @@ func (p *program) tail(ctx context.Context, count int64, follow bool) error {
 }
 
 type leafJSON struct {
-	Index   int64             `json:"index"`
-	Leaf    json.RawMessage   `json:"leaf"`
-	Private map[string]string `json:"private,omitempty"`
+	Index   int64           `json:"index"`
+	Leaf    json.RawMessage `json:"leaf"`
+	Private map[string]any  `json:"private,omitempty"`
 }
 
 // leaves prints the leaves from an index on, the last `count` if it is negative, and gives the index to go on with. What
@@ -142,9 +142,11 @@ func readLeaves(v *store.View, from int64, most int) ([]leafJSON, error) {
 		}
 		for _, c := range private {
 			if l.Private == nil {
-				l.Private = map[string]string{}
+				l.Private = map[string]any{}
 			}
-			l.Private[c.Field] = string(c.Value)
+			if l.Private[c.Field] = string(c.Value); json.Valid(c.Value) {
+				l.Private[c.Field] = json.RawMessage(c.Value)
+			}
 		}
 		page = append(page, l)
 	}
@@ -169,7 +171,7 @@ func (p *program) leaf(l leafJSON) error {
 	if len(leaf.Peers) > 0 {
 		about = append(about, words(leaf.Peers).join())
 	}
-	if who := l.Private["person"]; who != "" {
+	if who, ok := l.Private["person"].(string); ok {
 		about = append(about, "by "+who)
 	}
 	if len(leaf.Rules) > 0 {
@@ -202,7 +204,8 @@ DIR may be another home, or a folder that "entente audit export" made. Of an
 export everything is computed again from its entries and compared byte for byte
 under the key in its log.vkey. Whose key that is, the member's card tells.
 
-With --json: what, log, leaves, root, checkpoint_size, ok, problems (where, what).`,
+With --json: what, log, leaves, root, checkpoint_size, ok, problems (where,
+what).`,
 		Example: `entente audit verify
 entente audit verify ./alpha-log`,
 		Args: args("[DIR]"),
@@ -294,7 +297,7 @@ func (p *program) auditExport() *cobra.Command {
 	return &cobra.Command{
 		Use:   "export DIR",
 		Short: "Write the log to files that other programs can check",
-		Long: `Export writes the log, as far as its newest checkpoint covers it, into a new
+		Long: `Export signs a checkpoint of the log as it is now, and writes the log into a new
 folder in the layout of C2SP tlog-tiles: checkpoint, tile/…, and the verifier key
 in log.vkey. It contains the leaves and nothing private.
 
@@ -306,11 +309,15 @@ With --json: log, directory, leaves, root.`,
 entente audit verify ./alpha-log`,
 		Args: args("DIR"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			h, err := p.read(cmd.Context())
+			h, err := p.change(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer h.Close()
+			// An export ends with a checkpoint; this makes one that covers everything until now.
+			if _, err := h.Log.Publish(cmd.Context()); err != nil {
+				return err
+			}
 			card, err := h.Card()
 			if err != nil {
 				return err

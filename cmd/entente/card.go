@@ -44,7 +44,7 @@ entente card -o alpha.card`,
 			return p.showCard(card, out)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write the card to")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the FILE to write the card to")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	return cmd
 }

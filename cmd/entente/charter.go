@@ -28,7 +28,7 @@ takes e-mail and a telephone, and nobody in the middle has to be trusted:
 4. everybody merges the signed files and adopts the charter (charter adopt)
 
 docs/founding.md is this procedure with all its commands.`,
-		Example: `entente charter draft --alliance north-sea alpha.card bravo.card -o founding.txt
+		Example: `entente charter draft alpha.card bravo.card --alliance north-sea -o founding.txt
 entente charter sign founding.txt
 entente charter adopt founding-alpha.txt founding-bravo.txt`,
 	}, p.charterDraft(), p.charterSign(), p.charterAdopt(), p.charterShow())
@@ -49,8 +49,9 @@ and signs with "entente charter sign".
 
 With --json: file, alliance, sha256, and founders (name, address, jurisdiction,
 fingerprint, signed).`,
-		Example: `entente charter draft --alliance north-sea alpha.card bravo.card charlie.card -o founding.txt`,
-		Args:    args("CARD..."),
+		Example: `entente charter draft alpha.card bravo.card charlie.card \
+--alliance north-sea -o founding.txt`,
+		Args: args("CARD..."),
 		RunE: func(_ *cobra.Command, given []string) error {
 			cards, err := readFiles(given, limit.Statement)
 			if err != nil {
@@ -74,8 +75,8 @@ fingerprint, signed).`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&alliance, "alliance", "", "the `NAME` of the alliance, one lower-case word (required)")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write (required)")
+	cmd.Flags().StringVar(&alliance, "alliance", "", "the NAME of the alliance, one lower-case word (required)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the FILE to write (required)")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	required(cmd, "alliance", "output")
 	return cmd
@@ -110,7 +111,7 @@ entente charter sign founding.txt -o founding-alpha.txt`,
 			return p.signCharter(cmd.Context(), given[0], target, replace, yes)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write the signed file to `FILE` (default: in place)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write the signed file to FILE (default: in place)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask: all fingerprints were compared")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	return cmd
@@ -151,7 +152,7 @@ func (p *program) signCharter(ctx context.Context, path, target string, replace,
 	if missing := missing(f); missing != "" {
 		p.next("mail "+target+" to every member", "still to sign: "+missing)
 	} else {
-		p.next("everybody has signed: entente charter adopt " + target)
+		p.next("everybody has signed: " + p.self() + " charter adopt " + target)
 	}
 	return nil
 }
@@ -236,7 +237,7 @@ What comes next: add people ("entente person add"), and agree on what may be
 shared ("entente agreement draft").
 
 With --json: as "charter show".`,
-		Example: `entente charter adopt founding-alpha.txt founding-bravo.txt founding-charlie.txt`,
+		Example: `entente charter adopt founding-alpha.txt founding-bravo.txt`,
 		Args:    args("FILE..."),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			files, err := readFiles(given, limit.Founding)
@@ -255,7 +256,7 @@ With --json: as "charter show".`,
 			if err := p.showCharter(h.Config.Member, history); err != nil {
 				return err
 			}
-			p.next("entente person add NAME --role releaser,reader", "entente agreement draft NAME --parties …")
+			p.next(p.self()+" person add NAME --role releaser,reader", p.self()+" agreement draft NAME --parties …")
 			return nil
 		},
 	}

@@ -35,7 +35,7 @@ entente demo --document report.pdf --home ./world`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), document) },
 	}
-	cmd.Flags().StringVar(&document, "document", "", "send this `FILE` instead of the one that the program brings along")
+	cmd.Flags().StringVar(&document, "document", "", "send this FILE instead of the one that the program brings along")
 	return cmd
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -90,6 +89,7 @@ type output struct {
 	root       *os.Root
 	name, temp string
 	path       string // for people
+	ended      bool
 }
 
 // create begins a file in an existing folder, under a temporary name beside the final one.
@@ -112,6 +112,7 @@ func create(dir, name string) (*output, error) {
 // commit makes the file durable and gives it its name. Without replace, a file that is there already stays as it is.
 func (o *output) commit(replace bool) error {
 	defer o.root.Close()
+	o.ended = true
 	err := o.File.Sync()
 	if closeErr := o.File.Close(); err == nil {
 		err = closeErr
@@ -168,8 +169,12 @@ func (o *output) syncFolder() error {
 	return d.Sync()
 }
 
-// abort removes what there is so far.
+// abort removes what there is so far. After commit it does nothing.
 func (o *output) abort() {
+	if o.ended {
+		return
+	}
+	o.ended = true
 	o.File.Close()
 	_ = o.root.Remove(o.temp)
 	o.root.Close()
@@ -200,8 +205,5 @@ func writeFile(path string, b []byte, replace bool) error {
 		o.abort()
 		return fault.New(fault.Failed, "", "write %s: %w", path, reason(err))
 	}
-	if err := o.commit(replace); err != nil {
-		return fmt.Errorf("%w", err)
-	}
-	return nil
+	return o.commit(replace)
 }

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/node"
+	"entente.example/internal/statement"
 )
 
 func (p *program) foundCommand() *cobra.Command {
@@ -41,8 +44,8 @@ entente node --home ./world/alpha`,
 			return p.found(cmd, given, alliance, port)
 		},
 	}
-	cmd.Flags().StringVar(&alliance, "alliance", "alliance", "the `NAME` of the alliance")
-	cmd.Flags().IntVar(&port, "port", 7443, "the first member's `PORT` for other members; 0: any free ones")
+	cmd.Flags().StringVar(&alliance, "alliance", "alliance", "the NAME of the alliance")
+	cmd.Flags().IntVar(&port, "port", 7443, "the first member's PORT for other members; 0: any free ones")
 	return cmd
 }
 
@@ -54,6 +57,20 @@ type foundJSON struct {
 }
 
 func (p *program) found(cmd *cobra.Command, names []string, alliance string, port int) error {
+	for i, name := range names {
+		if err := statement.ValidMember(name); err != nil {
+			return fault.New(fault.Misused, "choose lower-case words, such as alpha and bravo", "%w", err)
+		}
+		if slices.Contains(names[:i], name) {
+			return fault.New(fault.Misused, "give every member a name of its own", "%s is named twice", name)
+		}
+	}
+	if len(names) < 2 || len(names) > limit.Members {
+		return fault.New(fault.Misused, "name the members, such as: entente found alpha bravo --home DIR", "an alliance has between 2 and %d members", limit.Members)
+	}
+	if err := statement.ValidName(alliance); err != nil {
+		return fault.New(fault.Misused, "choose one lower-case word", "--alliance: %w", err)
+	}
 	ports, err := choosePorts(len(names), port)
 	if err != nil {
 		return err
@@ -81,7 +98,7 @@ func (p *program) found(cmd *cobra.Command, names []string, alliance string, por
 		p.table([]string{"MEMBER", "HOME", "FOR MEMBERS", "FOR ITS PEOPLE"}, rows)
 	}
 	first := made[0].Home
-	p.next("entente person add alice --role releaser,reader --home "+first, "entente node --home "+first+", in a terminal of its own for each member",
+	p.next("entente --home "+first+" person add alice --role releaser,reader", "entente --home "+first+" node, and each of the others, in terminals of their own",
 		"entente agreement draft, sign and adopt; then entente send")
 	return nil
 }

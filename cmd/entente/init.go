@@ -26,7 +26,8 @@ What comes next: print the card ("entente card"), and found an alliance with
 With --json: member, home, address, fingerprint, recovery_file.`,
 		Example: `entente init alpha --address alpha.example:7443 --jurisdiction NL
 # A second member on the same machine, for trying things out
-entente init bravo --home ~/bravo --address 127.0.0.1:7453 --node 127.0.0.1:7454`,
+entente init bravo --home ~/bravo --address 127.0.0.1:7453 \
+--node 127.0.0.1:7454`,
 		Args: args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			o.Member = given[0]
@@ -34,10 +35,10 @@ entente init bravo --home ~/bravo --address 127.0.0.1:7453 --node 127.0.0.1:7454
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Address, "address", "", "`HOST:PORT` at which other members reach this node (required; the customary port is 7443)")
-	flags.StringVar(&o.NodeAddress, "node", node.DefaultNodeAddress, "`HOST:PORT` at which the member's own people reach it")
-	flags.StringVar(&o.Jurisdiction, "jurisdiction", "", "the `CC` of the country under whose law the member stands, such as NL")
-	flags.StringVar(&o.RecoveryDir, "recovery", "", "the `DIR` for the recovery key (default: the home's name with -recovery)")
+	flags.StringVar(&o.Address, "address", "", "HOST:PORT at which other members reach this node (required; the customary port is 7443)")
+	flags.StringVar(&o.NodeAddress, "node", node.DefaultNodeAddress, "HOST:PORT at which the member's own people reach it")
+	flags.StringVar(&o.Jurisdiction, "jurisdiction", "", "the CC of the country under whose law the member stands, such as NL")
+	flags.StringVar(&o.RecoveryDir, "recovery", "", "the DIR for the recovery key (default: the home's name with -recovery)")
 	required(cmd, "address")
 	_ = cmd.MarkFlagDirname("recovery")
 	return cmd
@@ -69,7 +70,7 @@ func (p *program) init(cmd *cobra.Command, o node.InitOptions) error {
 		field{"fingerprint", made.Fingerprint}, field{"recovery key", made.RecoveryFile})
 	p.note("\n%s Take the recovery key off this machine now:\n%s\nIt replaces all other keys if they are ever stolen. Whoever has it is %s.\n\n",
 		styled(bad.Render("Important.")), "  "+made.RecoveryFile, o.Member)
-	p.next("entente card -o "+o.Member+".card, and mail that file to whoever drafts the charter",
+	p.next(p.self()+" card -o "+o.Member+".card, and mail that file to whoever drafts the charter",
 		"be ready to read the fingerprint out to them on the telephone")
 	return nil
 }

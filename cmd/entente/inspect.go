@@ -116,9 +116,9 @@ func inspectAs[T statement.Terms](raw []byte, history *member.History) (inspecte
 	}
 	switch {
 	case len(d.Signed) == 0:
-		about.Verification = "nothing was verified: it is a draft that nobody has signed"
+		about.Verification = "it is a draft that nobody has signed"
 	case len(d.Missing) > 0:
-		about.Verification = "nothing was verified: it is a draft, and not everybody has signed"
+		about.Verification = "it is a draft that not everybody has signed"
 	default:
 		about.Verified, about.Verification, err = verifyAs(any(d.Terms), raw, history)
 	}
@@ -135,7 +135,7 @@ func unwrapOnce(err error) error {
 
 // verifyAs verifies the signatures of a complete statement, under its own keys or the charter's, and says what that shows.
 func verifyAs(terms any, raw []byte, history *member.History) (verified bool, says string, err error) {
-	const noCharter = "nothing was verified: without the charter of its alliance, nobody knows whose keys these are (--home)"
+	const noCharter = "without the charter of its alliance nobody knows whose keys these are; name a home that has it with --home"
 	switch t := terms.(type) {
 	case statement.Card:
 		if _, err := statement.OpenSelfSigned[statement.Card](raw); err != nil {
@@ -212,7 +212,7 @@ func verification(ok bool, says string) styled {
 	if ok {
 		return styled(good.Render(plain("yes: " + says)))
 	}
-	return styled(wait.Render(plain("no: " + says)))
+	return styled(wait.Render(plain("nothing: " + says)))
 }
 
 func (p *program) inspectFounding(f *node.Founding, path string) error {

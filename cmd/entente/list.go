@@ -53,7 +53,7 @@ entente inbox --limit 10 --json`,
 func (p *program) listCommand(direction ententev1.Direction, cmd *cobra.Command) *cobra.Command {
 	var most int
 	cmd.Args = args()
-	cmd.Flags().IntVar(&most, "limit", 50, "show at most `N`, the newest")
+	cmd.Flags().IntVar(&most, "limit", 50, "show at most N, the newest")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if most < 1 {
 			return misused(cmd, "--limit must be at least 1")

@@ -65,15 +65,16 @@ entente demo
 # Become a member
 entente init alpha --address alpha.example:7443
 # Send a document, and wait for the receipts
-entente send report.pdf --to bravo --agreement harbour-watch --purpose incident-response --label TLP:AMBER --wait`,
+entente send report.pdf --to bravo --agreement harbour-watch \
+--purpose incident-response --label TLP:AMBER --wait`,
 		Args:              noSuchCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkRequired(cmd) },
 	}
 	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.home, "home", "", "the member's `DIR` (default $ENTENTE_HOME, else ~/.entente)")
-	flags.StringVar(&p.as, "as", "", "the `PERSON` who asks (default: the only person of this home)")
+	flags.StringVar(&p.home, "home", "", "the member's DIR (default $ENTENTE_HOME, else ~/.entente)")
+	flags.StringVar(&p.as, "as", "", "the PERSON who asks (default: the only person of this home)")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	_ = root.RegisterFlagCompletionFunc("as", p.completePersons)
 	_ = root.MarkPersistentFlagDirname("home")
@@ -83,7 +84,7 @@ entente send report.pdf --to bravo --agreement harbour-watch --purpose incident-
 	p.add(root, groupSetup, p.initCommand(), p.cardCommand(), p.charterCommand(), p.agreementCommand(), p.personCommand())
 	p.add(root, groupWork, p.sendCommand(), p.outboxCommand(), p.inboxCommand(), p.showCommand(), p.openCommand())
 	p.add(root, groupNode, p.nodeCommand(), p.healthCommand(), p.auditCommand(), p.inspectCommand())
-	p.add(root, groupLearn, p.demoCommand(), p.foundCommand(), p.versionCommand())
+	p.add(root, groupLearn, p.demoCommand(), p.labCommand(), p.foundCommand(), p.versionCommand())
 	root.SetHelpCommandGroupID(groupLearn)
 	root.SetCompletionCommandGroupID(groupLearn)
 	return root

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"entente.example/internal/fault"
-	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -49,7 +49,7 @@ entente open 01K7XQ -o .`,
 			return p.open(cmd.Context(), given[0], out, force)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the `FILE` to write, or a folder that exists (required)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the FILE to write, or a folder that exists (required)")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	return cmd
 }
@@ -89,86 +89,68 @@ func (p *program) open(ctx context.Context, ref, out string, force bool) error {
 		return err
 	}
 	probe.abort()
-	conn, err := p.dial()
+	c, err := p.dial()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := ententev1.NewNodeServiceClient(conn).Open(ctx, &ententev1.OpenRequest{Exchange: ref})
-	if err != nil {
-		return rpc.FromStatus(err)
-	}
-	p.note("the node verifies the whole document first\n")
-	first, err := stream.Recv()
-	if err != nil {
-		return rpc.FromStatus(err)
-	}
-	about := first.GetOpened()
-	if about == nil {
-		return broken("it began without saying what it is")
-	}
-	if to.name == "" {
-		to.name = about.GetFileName()
-		if err := statement.ValidFileName(to.name); err != nil {
-			return fault.New(fault.Invalid, "choose a name with -o FILE", "the document's own %w", err)
-		}
-	}
-	file, err := p.receive(stream, about, to)
+	defer c.Close()
+	patience := time.AfterFunc(time.Second, func() { p.note("the node verifies the whole document before it gives any of it out\n") })
+	defer patience.Stop()
+	file := &arriving{place: to, program: p}
+	defer file.abort()
+	about, err := c.Open(ctx, ref, func(about *ententev1.Opened) (io.Writer, error) {
+		patience.Stop()
+		return file, file.begin(about)
+	})
 	if err != nil {
 		return err
 	}
+	file.bar.done()
 	if err := file.commit(to.force); err != nil {
 		return err
 	}
 	return p.opened(about, file.path)
 }
 
-// receive writes the document beside its final name, and succeeds only if it came to a proper end.
-func (p *program) receive(stream interface {
-	Recv() (*ententev1.OpenResponse, error)
-}, about *ententev1.Opened, to place) (file *output, err error) {
-	if file, err = create(to.dir, to.name); err != nil {
-		return nil, err
-	}
-	bar := p.progress(about.GetSize(), "receiving")
-	defer func() {
-		bar.done()
-		if err != nil {
-			file.abort()
-		}
-	}()
-	var size int64
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil, broken("it ended before it was complete")
-		}
-		if err != nil {
-			return nil, rpc.FromStatus(err)
-		}
-		switch part := resp.GetPart().(type) {
-		case *ententev1.OpenResponse_Chunk:
-			n, err := file.Write(part.Chunk)
-			if err != nil {
-				return nil, fault.New(fault.Failed, "make room, and open it again", "write %s: %w", file.path, reason(err))
-			}
-			size += int64(n)
-			bar.add(n)
-		case *ententev1.OpenResponse_Complete:
-			if !part.Complete || size != about.GetSize() {
-				return nil, broken("its size is not what was announced")
-			}
-			return file, nil
-		default:
-			return nil, broken("something else came in between")
-		}
-	}
+// arriving is a document that is being written beside its final name.
+type arriving struct {
+	place
+	*program
+	*output // nil until it begins
+	bar     *bar
 }
 
-func broken(why string) error {
-	return fault.New(fault.Invalid, "nothing was written; open it again, and look at the node's log", "the node did not give out a whole document: %s", why)
+// begin chooses the name and makes the file.
+func (a *arriving) begin(about *ententev1.Opened) (err error) {
+	if a.place.name == "" {
+		a.place.name = about.GetFileName()
+		if err := statement.ValidFileName(a.place.name); err != nil {
+			return fault.New(fault.Invalid, "choose a name with -o FILE", "the document's own %w", err)
+		}
+	}
+	if a.output, err = create(a.place.dir, a.place.name); err != nil {
+		return err
+	}
+	a.bar = a.progress(about.GetSize(), "receiving")
+	return nil
+}
+
+// Write takes the next bytes.
+func (a *arriving) Write(b []byte) (int, error) {
+	n, err := a.File.Write(b)
+	a.bar.add(n)
+	if err != nil {
+		return n, fault.New(fault.Failed, "make room, and open it again", "write %s: %w", a.path, reason(err))
+	}
+	return n, nil
+}
+
+// abort removes what there is, unless it was committed.
+func (a *arriving) abort() {
+	a.bar.done()
+	if a.output != nil {
+		a.output.abort()
+	}
 }
 
 func (p *program) opened(about *ententev1.Opened, path string) error {

@@ -56,7 +56,7 @@ With --json: name, roles.`,
 				}{given[0], roles})
 			}
 			p.printf("%s may act for %s as %s\n", given[0], h.Config.Member, roles.join())
-			p.next("entente node, in a terminal of its own; then entente send and entente inbox")
+			p.next(p.self()+" node, in a terminal of its own", p.self()+" send FILE …, or "+p.self()+" inbox")
 			return nil
 		},
 	}

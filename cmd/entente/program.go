@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,8 +59,17 @@ func (s *sticky) Write(b []byte) (int, error) {
 }
 
 // interactive tells whether somebody who can answer a question sits in front of the program.
-func (p *program) interactive() bool {
-	return term.IsTerminal(p.in.Fd()) && term.IsTerminal(os.Stderr.Fd())
+func (p *program) interactive() bool { return term.IsTerminal(p.in.Fd()) }
+
+// self is how the person called the program, for commands that we suggest: with the same home.
+func (p *program) self() string {
+	switch {
+	case p.home == "":
+		return "entente"
+	case strings.ContainsAny(p.home, " '\"\\$`&;*?()<>|"):
+		return "entente --home " + strconv.Quote(p.home)
+	}
+	return "entente --home " + p.home
 }
 
 // dir is the member's home.

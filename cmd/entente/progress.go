@@ -30,6 +30,13 @@ func (b *bar) add(n int) {
 	}
 }
 
+// set says how far it is after beginning again.
+func (b *bar) set(n int64) {
+	if b != nil {
+		_ = b.b.Set64(n)
+	}
+}
+
 // done takes the bar away.
 func (b *bar) done() {
 	if b != nil {
