@@ -192,7 +192,8 @@ func TestLineErrors(t *testing.T) {
 	text := draft(t, two)
 	// The second member's key is named in its own line, not in the first member's.
 	bad := strings.Replace(text, two.Members[1].Recovery, "x", 1)
-	want := 1 + strings.Count(bad[:strings.Index(bad, `"x"`)], "\n")
+	before, _, _ := strings.Cut(bad, `"x"`)
+	want := 1 + strings.Count(before, "\n")
 	_, err := statement.ParseDraft[statement.Charter]([]byte(bad + "\n"))
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("line %d: recovery_key", want)) {
 		t.Errorf("%v, want line %d", err, want)

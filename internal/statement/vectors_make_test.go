@@ -386,10 +386,9 @@ func badVectors(t *testing.T) []*vector {
 
 func memberTable(t testing.TB, name string) string {
 	t.Helper()
-	text := draft(t, charter(t, name, "zulu"))
-	text = text[strings.Index(text, "[[member]]"):]
-	table, _, _ := strings.Cut(text, "\n\n")
-	return table + "\n"
+	_, tables, _ := strings.Cut(draft(t, charter(t, name, "zulu")), "\n[[member]]\n")
+	table, _, _ := strings.Cut(tables, "\n\n")
+	return "[[member]]\n" + table + "\n"
 }
 
 func receiptVectors(t *testing.T) []*vector {
@@ -459,12 +458,10 @@ func cardVectors(t *testing.T) []*vector {
 		{"foreign-key", "another's key, which did not sign", "bad-signature", "", ""},
 		{"foreign-key-unsigned", "another's key, which has no signature line under that name", "signers", "", ""},
 	} {
-		body, lines := text, ""
-		switch e.name {
-		case "foreign-key", "foreign-key-unsigned":
+		if strings.HasPrefix(e.name, "foreign-key") {
 			// alpha lists bravo's statement key as its witness key.
 			stolen := seededKey(t, "alpha/witness", seed("bravo/statement"))
-			body = edited(t, text, key("alpha/witness"), stolen.Public)
+			body := edited(t, text, key("alpha/witness"), stolen.Public)
 			var signed []string
 			for _, n := range []string{"alpha/log/1", "alpha/recovery", "alpha/statement"} {
 				signed = append(signed, signatureLine(t, testKey(t, n), body))
@@ -473,8 +470,7 @@ func cardVectors(t *testing.T) []*vector {
 				// The best it can do: a line with the right name and hash, and a signature of bravo's over something else.
 				signed = append(signed, signatureLine(t, stolen, "another text\n"))
 			}
-			lines = strings.Join(signed, "")
-			list = append(list, &vector{name: "card-" + e.name, what: e.what, kind: statement.KindCard, keys: own, expect: e.expect, raw: body + "\n" + lines})
+			list = append(list, &vector{name: "card-" + e.name, what: e.what, kind: statement.KindCard, keys: own, expect: e.expect, raw: body + "\n" + strings.Join(signed, "")})
 			continue
 		}
 		list = append(list, &vector{name: "card-" + e.name, what: e.what, kind: statement.KindCard, keys: own, expect: e.expect,
