@@ -75,7 +75,7 @@ var everybodys = []string{"internal/limit", "internal/fault", "internal/durable"
 
 // testOnly may be imported by the tests of any package: whole alliances to test
 // against. In other code only the diagram's own arrows lead to them.
-var testOnly = []string{"internal/lab", "ententetest"}
+var testOnly = []string{"internal/lab", "internal/client", "ententetest"}
 
 // noNetwork are the packages that must not reach package net, not even through
 // what they import: the judgement that an auditor must trust, and the program

@@ -131,8 +131,12 @@ const (
 	RetryFirst = 500 * time.Millisecond
 	// RetryMost bounds the pause, so that a peer that came back is noticed soon.
 	RetryMost = time.Minute
-	// Deliveries bounds the deliveries under way at once.
+	// Deliveries bounds the attempts under way at once with one peer. There is no bound over all peers: whoever is slow or
+	// silent would use it up and keep the others waiting.
 	Deliveries = 8
+	// Answer is how long a recipient may take to answer an offer or a payload. It may have to hash 64 GiB that it holds from
+	// before, and to sync as much.
+	Answer = 10 * time.Minute
 	// Page is how many rows a reader takes at once, so that no reader holds the database for long.
 	Page = 1000
 )
