@@ -142,6 +142,7 @@ var bidi = &unicode.RangeTable{R16: []unicode.Range16{
 func unreadable(s string, prose bool) (rune, bool) {
 	for _, r := range s {
 		switch {
+		case r >= ' ' && r <= '~': // nearly every character, and the tables below are slow
 		case prose && (r == '\n' || r == 0x200c || r == 0x200d):
 		case r == utf8.RuneError, unicode.In(r, unicode.Cc, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp, bidi,
 			unicode.Noncharacter_Code_Point, unicode.Other_Default_Ignorable_Code_Point),
