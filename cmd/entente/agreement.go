@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -269,11 +270,15 @@ func (p *program) listAgreements(list []node.Agreement) error {
 			}
 			continue
 		}
-		rows = append(rows, []any{label(j.Ceiling), j.Name, j.Version, j.state(), words(j.Parties).join(), words(j.Purposes).join(),
+		name := j.Name
+		if j.Version > 1 {
+			name = fmt.Sprintf("%s v%d", j.Name, j.Version)
+		}
+		rows = append(rows, []any{label(j.Ceiling), name, j.state(), words(j.Parties).join(), words(j.Purposes).join(),
 			(*duration)(ptr(time.Duration(j.RetainDays) * day)).String(), j.NotAfter.Format(time.DateOnly)})
 	}
 	if !p.json {
-		p.table([]string{"UP TO", "AGREEMENT", "VERSION", "STATE", "PARTIES", "PURPOSES", "KEEP", "UNTIL"}, rows)
+		p.table([]string{"UP TO", "AGREEMENT", "STATE", "PARTIES", "PURPOSES", "KEEP", "UNTIL"}, rows)
 	}
 	return nil
 }

@@ -42,8 +42,8 @@ func (p *program) auditTail() *cobra.Command {
 		Use:   "tail",
 		Short: "Show the newest leaves of the log",
 		Long: `Tail prints the newest leaves, oldest first: their index, time, kind, id, the
-other members concerned, the rules that decided, and who did it, as far as this
-home knows. With -f it goes on printing as leaves are added, until interrupted.
+other members concerned, who did it as far as this home knows, and which rules
+refused. With -f it goes on printing as leaves are added, until interrupted.
 
 With --json: an object a line with index, leaf (the leaf itself, as it is
 hashed), and private (what stands behind its commitments).`,
@@ -174,7 +174,7 @@ func (p *program) leaf(l leafJSON) error {
 	if who, ok := l.Private["person"].(string); ok {
 		about = append(about, "by "+who)
 	}
-	if len(leaf.Rules) > 0 {
+	if unwelcome(leaf.Kind) && len(leaf.Rules) > 0 { // which rules permitted, --json tells
 		about = append(about, strings.Join(leaf.Rules, " "))
 	}
 	p.printf("%6d  %s  %s  %s\n", l.Index, leaf.Time, styled(kind(leaf.Kind)), strings.Join(about, "  "))
@@ -184,11 +184,19 @@ func (p *program) leaf(l leafJSON) error {
 // kind pads a leaf's kind to the longest there is.
 func kind(k statement.EventKind) string {
 	text := plain(string(k)) + strings.Repeat(" ", max(0, len(statement.EventUndecryptable)-len(k)))
-	switch k {
-	case statement.EventDenied, statement.EventRefused, statement.EventReturned, statement.EventExpired, statement.EventUndecryptable, statement.EventRejected:
+	if unwelcome(k) {
 		return bad.Render(text)
 	}
 	return good.Render(text)
+}
+
+// unwelcome tells whether something did not go as somebody wished.
+func unwelcome(k statement.EventKind) bool {
+	switch k {
+	case statement.EventDenied, statement.EventRefused, statement.EventReturned, statement.EventExpired, statement.EventUndecryptable, statement.EventRejected:
+		return true
+	}
+	return false
 }
 
 func (p *program) auditVerify() *cobra.Command {

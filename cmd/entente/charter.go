@@ -132,7 +132,7 @@ func (p *program) signCharter(ctx context.Context, path, target string, replace,
 	}
 	defer h.Close()
 	if !yes {
-		if err := p.compared(f); err != nil {
+		if err := p.compared(ctx, f); err != nil {
 			return err
 		}
 	}
@@ -158,7 +158,7 @@ func (p *program) signCharter(ctx context.Context, path, target string, replace,
 }
 
 // compared asks the question on which all trust rests. Only a person in front of the program can answer it.
-func (p *program) compared(f *node.Founding) error {
+func (p *program) compared(ctx context.Context, f *node.Founding) error {
 	if !p.interactive() || p.json {
 		return fault.New(fault.Misused, "run it in a terminal, or say --yes if all fingerprints were compared",
 			"somebody must confirm that every fingerprint was compared with its owner, and nobody can be asked here")
@@ -169,9 +169,18 @@ func (p *program) compared(f *node.Founding) error {
 		p.note("      %s\n", m.Fingerprint)
 	}
 	p.note("\nDid you compare every fingerprint with its owner by telephone? [y/N] ")
-	answer, err := bufio.NewReader(p.in).ReadString('\n')
-	if a := strings.ToLower(strings.TrimSpace(answer)); err == nil && (a == "y" || a == "yes") {
-		return nil
+	answered := make(chan string, 1)
+	go func() { // a read cannot be interrupted, but need not be waited for
+		answer, _ := bufio.NewReader(p.in).ReadString('\n') // no answer is no yes
+		answered <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case a := <-answered:
+		if a == "y" || a == "yes" {
+			return nil
+		}
+	case <-ctx.Done():
+		p.note("\n")
 	}
 	return fault.New(fault.Failed, "compare them first; nothing is lost by waiting", "not signed")
 }

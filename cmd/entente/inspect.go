@@ -88,6 +88,9 @@ func (p *program) history(ctx context.Context) *member.History {
 	return history
 }
 
+// widest is the longest line of a statement that inspect shows whole. Keys and certificates are longer, and no reading matter.
+const widest = 118
+
 type inspected struct {
 	File         string         `json:"file"`
 	Kind         string         `json:"kind"`
@@ -204,7 +207,16 @@ func (p *program) showInspected(about inspected) error {
 		field{"signed by", strings.Join(about.SignedBy, ", ")}, field{"missing", strings.Join(about.Missing, ", ")},
 		field{"verified", verification(about.Verified, about.Verification)})
 	p.printf("\n")
-	p.lines(about.text)
+	cut := false
+	for line := range strings.Lines(about.text) {
+		if line = strings.TrimSuffix(line, "\n"); len(line) > widest {
+			line, cut = strings.ToValidUTF8(line[:widest-1], "")+"…", true
+		}
+		p.printf("%s\n", line)
+	}
+	if cut {
+		p.note("Long lines are cut here; they stand in the file in full.\n")
+	}
 	return nil
 }
 
