@@ -58,7 +58,8 @@ type node struct {
 	sealing []*seal.Key
 	wake    chan struct{} // there is something new in the outbox; holds at most one
 	busy    busy          // exchanges and submissions under way
-	rejects rejects
+	quota   quota
+	leaves  leaves
 
 	mu         sync.Mutex // guards what follows
 	history    *member.History
@@ -132,6 +133,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	group.Go(func() error { return peerServer.Serve(peers) })
 	group.Go(func() error { return nodeServer.Serve(people) })
 	group.Go(func() error { return n.outbox(ctx) })
+	group.Go(func() error { return n.sweep(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		var wait sync.WaitGroup
@@ -253,6 +255,22 @@ func (n *node) recover(ctx context.Context) error {
 		n.log.Info("removed what nothing refers to", "blobs", removed, "staging", stale)
 	}
 	return nil
+}
+
+// sweep drops what peers have left half delivered for too long, while the node runs.
+func (n *node) sweep(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge)); err != nil {
+			n.log.Error("cannot drop old staging files", "error", err)
+		}
+	}
 }
 
 // busy is a set of names of what is under way, so that nothing is done twice at the same time.

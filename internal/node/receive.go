@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,8 +23,9 @@ import (
 	ententev1 "entente.example/proto/entente/v1"
 )
 
-// receivingPrefix begins the names of staging files of deliveries.
-const receivingPrefix = "receiving-"
+// receivingFrom begins the names of staging files of one peer's deliveries. The length stands in front because one
+// member's name may begin with another's: without it, alpha-two would use up the quota of alpha.
+func receivingFrom(peer string) string { return fmt.Sprintf("receiving-%02d-%s-", len(peer), peer) }
 
 // offer is a delivery whose manifest was verified.
 type offer struct {
@@ -47,23 +46,28 @@ type offer struct {
 func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
 	ctx := stream.Context()
 	peer := rpc.CallerFrom(ctx).Member
-	req, err := stream.Recv()
-	if err != nil {
+	req, err := n.next(ctx, peer, stream)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("receive offer: %w", err)
 	}
 	if req.GetOffer() == nil {
-		return fault.New(fault.Invalid, "", "an offer comes before the payload")
+		return n.reject(ctx, peer, fault.New(fault.Invalid, "", "an offer comes before the payload"))
 	}
 	o, err := n.verifyOffer(ctx, peer, req.GetOffer())
 	if err != nil {
 		return err
 	}
 	m := o.manifest
-	end, ok := n.busy.begin(receivingPrefix + m.Hash.String())
+	// By id and not by hash: of two manifests with one id only the first may be stored, also if they come at once.
+	end, ok := n.busy.begin("receiving " + peer + " " + m.Terms.ID)
 	if !ok {
 		return fault.New(fault.Transient, "", "this document is being delivered right now")
 	}
 	defer end()
+	if o.taken, err = n.taken(ctx, m); err != nil {
+		return err
+	}
+	defer n.quota.release(peer, m.Hash)
 
 	receipt, err := n.answered(ctx, m.Hash)
 	if err != nil {
@@ -87,12 +91,23 @@ func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest,
 	return stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Receipt{Receipt: receipt}})
 }
 
-// verifyOffer checks who signed, and that the manifest is the only one of its name. Without that no receipt is due to
-// anybody, so what is wrong here is an error, and a leaf `rejected` as far as the peer's quota of leaves goes.
-func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer) (*offer, error) {
-	if len(in.GetManifest()) > limit.Statement || len(in.GetHeader()) > limit.Header {
-		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "manifest or header is too large"))
+// next receives one message. One that breaks the rules of peer.proto, such as the bounds on its sizes, is a bad request;
+// that a connection broke is not.
+func (n *node) next(ctx context.Context, peer string, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) (*ententev1.DeliverRequest, error) {
+	req, err := stream.Recv()
+	if err == nil {
+		return req, nil
 	}
+	err = rpc.FromStatus(err)
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Invalid {
+		return nil, n.reject(ctx, peer, f)
+	}
+	return nil, err
+}
+
+// verifyOffer checks who signed. Without that no receipt is due to anybody, so what is wrong here is an error, and a leaf
+// `rejected` as far as the peer's quota of leaves goes.
+func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer) (*offer, error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return nil, err
@@ -104,16 +119,20 @@ func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer
 	if m.Terms.From != peer {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "the manifest is from %s, and the connection from %s", m.Terms.From, peer))
 	}
+	return &offer{peer: peer, manifest: m, header: in.GetHeader(), history: h}, nil
+}
+
+// taken finds another manifest that has this one's id already; zero if there is none.
+func (n *node) taken(ctx context.Context, m *statement.Signed[statement.Manifest]) (statement.Hash, error) {
 	var known store.Manifest
-	err = n.DB.View(ctx, func(v *store.View) (err error) { known, err = v.ManifestByID(m.Terms.From, m.Terms.ID); return err })
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("look for the manifest: %w", err)
+	err := n.DB.View(ctx, func(v *store.View) (err error) { known, err = v.ManifestByID(m.Terms.From, m.Terms.ID); return err })
+	if errors.Is(err, store.ErrNotFound) || err == nil && known.Hash == m.Hash {
+		return statement.Hash{}, nil
 	}
-	o := &offer{peer: peer, manifest: m, header: in.GetHeader(), history: h}
-	if err == nil && known.Hash != m.Hash {
-		o.taken = known.Hash
+	if err != nil {
+		return statement.Hash{}, fmt.Errorf("look for the manifest: %w", err)
 	}
-	return o, nil
+	return known.Hash, nil
 }
 
 // answered gives the receipt that this manifest already got, byte for byte.
@@ -162,7 +181,7 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 	if !o.decision.Permit {
 		return n.refuse(ctx, o, o.decision.Reasons...)
 	}
-	if err := n.quota(ctx, o); err != nil {
+	if err := n.reserve(ctx, o); err != nil {
 		return nil, err
 	}
 	switch err := seal.CheckHeader(o.header, &m, n.sealing...); {
@@ -205,32 +224,14 @@ func (n *node) agreementByHash(ctx context.Context, h *member.History, hash stat
 	return a, nil
 }
 
-// quota answers before anything is allocated for the payload. Being full passes, so it is no refusal.
-func (n *node) quota(ctx context.Context, o *offer) error {
-	var held int64
-	err := n.DB.View(ctx, func(v *store.View) (err error) { held, err = v.Held(o.peer); return err })
-	if err != nil {
-		return fmt.Errorf("add up what is stored: %w", err)
-	}
-	staged, err := n.Blobs.Staged(receivingPrefix + o.peer + "-")
-	if err != nil {
-		return fmt.Errorf("add up what is staged: %w", err)
-	}
-	size := o.manifest.Terms.Content.CiphertextSize
-	if size > n.Config.PeerBytes || held+staged > n.Config.PeerBytes-size {
-		return fault.New(fault.Transient, "try again when documents were disposed of", "the quota of %s is used up: %d bytes stored and staged of %d, and this document has %d", o.peer, held+staged, n.Config.PeerBytes, size)
-	}
-	return nil
-}
-
 // take receives the payload, makes it durable, and then, in one transaction, writes down that it is here.
 func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) ([]byte, error) {
 	m := o.manifest
-	staging, err := n.Blobs.Stage(receivingPrefix + o.peer + "-" + m.Hash.String())
+	staging, err := n.Blobs.Stage(receivingFrom(o.peer) + m.Hash.String())
 	if err != nil {
 		return nil, fmt.Errorf("stage payload: %w", err)
 	}
-	defer staging.Close()
+	defer func() { n.leave(staging) }()
 	sum := sha256.New()
 	want := m.Terms.Content.CiphertextSize
 	if staging.Size() > want {
@@ -247,7 +248,7 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 	if err != nil {
 		return nil, fmt.Errorf("answer offset: %w", err)
 	}
-	if err := copyChunks(staging, sum, want, stream); err != nil {
+	if err := n.copyChunks(ctx, o, staging, sum, stream); err != nil {
 		return nil, err
 	}
 	if staging.Size() < want {
@@ -267,10 +268,24 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 	return n.settle(ctx, o, statement.Stored, nil)
 }
 
-// copyChunks appends what comes, never more than `want` bytes in all.
-func copyChunks(staging *store.Staging, sum hash.Hash, want int64, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+// leave keeps what is worth going on with, and only that: otherwise a peer could leave any number of tiny files, which
+// hardly count towards its quota. After Commit and Discard there is nothing to do.
+func (n *node) leave(staging *store.Staging) {
+	end := staging.Close
+	if staging.Size() < limit.Chunk {
+		end = staging.Discard
+	}
+	if err := end(); err != nil {
+		n.log.Error("cannot leave a staging file", "error", err)
+	}
+}
+
+// copyChunks appends what comes, never more than the manifest's size in all. Whoever sends more, or breaks the protocol,
+// begins anew.
+func (n *node) copyChunks(ctx context.Context, o *offer, staging *store.Staging, sum hash.Hash, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+	want := o.manifest.Terms.Content.CiphertextSize
 	for {
-		req, err := stream.Recv()
+		req, err := n.next(ctx, o.peer, stream)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -279,10 +294,12 @@ func copyChunks(staging *store.Staging, sum hash.Hash, want int64, stream grpc.B
 		}
 		part, ok := req.GetPart().(*ententev1.DeliverRequest_Chunk)
 		if !ok {
-			return fault.New(fault.Invalid, "", "a second offer in one call")
+			err := n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "a second offer in one call"))
+			return errors.Join(err, staging.Discard())
 		}
 		if int64(len(part.Chunk)) > want-staging.Size() {
-			return fault.New(fault.Invalid, "", "the payload is longer than the %d bytes of its manifest", want)
+			err := n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "the payload is longer than the %d bytes of its manifest", want))
+			return errors.Join(err, staging.Discard())
 		}
 		if _, err := staging.Write(part.Chunk); err != nil {
 			return fmt.Errorf("stage payload: %w", err)
@@ -291,8 +308,11 @@ func copyChunks(staging *store.Staging, sum hash.Hash, want int64, stream grpc.B
 	}
 }
 
-// refuse answers for good, with reasons.
+// refuse answers for good, with reasons. Since every refusal is kept, a peer gets only so many in a minute.
 func (n *node) refuse(ctx context.Context, o *offer, reasons ...statement.Reason) ([]byte, error) {
+	if !n.leaves.allow(o.peer, n.now()) {
+		return nil, fault.New(fault.Transient, "try again in a minute", "%s caused %d leaves in this minute already", o.peer, limit.PeerLeavesPerMinute)
+	}
 	return n.settle(ctx, o, statement.Refused, reasons)
 }
 
@@ -351,38 +371,4 @@ func (n *node) recordReceipt(tx *store.Tx, event statement.Event, m *statement.S
 		return nil, err
 	}
 	return receipt, tx.PutReceipt(receipt)
-}
-
-// rejects counts leaves `rejected` by peer and minute, so that bad requests cannot fill the log.
-type rejects struct {
-	mu     sync.Mutex
-	minute int64
-	count  map[string]int
-}
-
-// allow tells whether one more leaf of this peer is within its quota.
-func (r *rejects) allow(peer string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if minute := now.Unix() / 60; minute != r.minute || r.count == nil {
-		r.minute, r.count = minute, map[string]int{}
-	}
-	r.count[peer]++
-	return r.count[peer] <= limit.PeerLeavesPerMinute
-}
-
-// reject writes down a bad request that deserves no receipt, and gives the error to answer. Beyond the peer's quota of
-// leaves it is only in the process's own log.
-func (n *node) reject(ctx context.Context, peer string, cause *fault.Error) error {
-	n.log.Warn("rejected a request", "peer", peer, "error", cause.Text)
-	if !n.rejects.allow(peer, n.now()) {
-		return cause
-	}
-	event := statement.Event{Kind: statement.EventRejected, Time: n.now(), Peers: []string{peer},
-		Private: []statement.Private{{Field: "error", Value: bytes.ToValidUTF8([]byte(cause.Text), []byte("?"))}}}
-	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
-	if err != nil {
-		return errors.Join(cause, fmt.Errorf("record rejection: %w", err))
-	}
-	return cause
 }

@@ -32,8 +32,8 @@ const defaultDeliverBy = 7 * 24 * time.Hour
 func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) error {
 	ctx := stream.Context()
 	req, err := stream.Recv()
-	if err != nil {
-		return fmt.Errorf("receive submission: %w", err)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("receive submission: %w", rpc.FromStatus(err))
 	}
 	sub := req.GetSubmission()
 	if sub == nil {
@@ -49,7 +49,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if err != nil {
 		return err
 	}
-	if done, err := n.sentBefore(ctx, s.manifest); err != nil || done != nil {
+	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
 		return respond(stream, done, err)
 	}
 	decision := policy.Decide(policy.Request{Stage: policy.Release, Manifest: s.manifest, Agreement: &s.agreement.Terms, AgreementHash: s.agreement.Hash,
@@ -120,26 +120,32 @@ func (n *node) compose(ctx context.Context, name string, sub *ententev1.Submissi
 		}
 		s.recipients, m.SealedFor = append(s.recipients, key), append(m.SealedFor, hash)
 	}
-	retain := sub.GetRetainDays()
-	if retain == 0 {
-		retain = s.agreement.Terms.RetainDays
-	}
-	// Days end at midnight UTC, and never later than asked for.
-	m.RetainUntil = now.AddDate(0, 0, int(retain)).Truncate(24 * time.Hour)
-	if !m.RetainUntil.After(now) {
-		m.RetainUntil = now.AddDate(0, 0, int(retain))
-	}
-	m.DeliverBy = now.Add(defaultDeliverBy)
-	if m.DeliverBy.After(m.RetainUntil) {
-		m.DeliverBy = m.RetainUntil
-	}
-	if sub.GetDeliverSeconds() > 0 {
-		m.DeliverBy = now.Add(time.Duration(sub.GetDeliverSeconds()) * time.Second)
-	}
+	m.DeliverBy, m.RetainUntil = ends(now, sub, s.agreement.Terms)
 	if err := m.ValidCore(); err != nil {
 		return nil, fault.New(fault.Misused, "entente send --help says what each value may be", "send: %w", err)
 	}
 	return s, nil
+}
+
+// ends gives deliver_by and retain_until of what is sent at a time.
+func ends(created time.Time, sub *ententev1.Submission, a statement.Agreement) (deliverBy, retainUntil time.Time) {
+	retain := sub.GetRetainDays()
+	if retain == 0 {
+		retain = a.RetainDays
+	}
+	// Days end at midnight UTC, and never later than asked for.
+	retainUntil = created.AddDate(0, 0, int(retain)).Truncate(24 * time.Hour)
+	if !retainUntil.After(created) {
+		retainUntil = created.AddDate(0, 0, int(retain))
+	}
+	deliverBy = created.Add(defaultDeliverBy)
+	if deliverBy.After(retainUntil) {
+		deliverBy = retainUntil
+	}
+	if sub.GetDeliverSeconds() > 0 {
+		deliverBy = created.Add(time.Duration(sub.GetDeliverSeconds()) * time.Second)
+	}
+	return deliverBy, retainUntil
 }
 
 func names(h *member.History) []string {
@@ -182,9 +188,10 @@ func (n *node) agreementNamed(ctx context.Context, h *member.History, name strin
 }
 
 // sentBefore finds out whether this very sending was acknowledged already, so that a client that lost the answer may ask
-// again. The same ID for another sending is an error.
-func (n *node) sentBefore(ctx context.Context, m statement.Manifest) (*statement.Signed[statement.Manifest], error) {
+// again. The same ID for another sending is an error. What the document was, the sender itself can no longer read.
+func (n *node) sentBefore(ctx context.Context, s *submission, sub *ententev1.Submission) (*statement.Signed[statement.Manifest], error) {
 	var row store.Manifest
+	m := s.manifest
 	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.ManifestByID(m.From, m.ID); return err })
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -197,10 +204,17 @@ func (n *node) sentBefore(ctx context.Context, m statement.Manifest) (*statement
 		return nil, err
 	}
 	t := old.Terms
-	if !slices.Equal(t.To, m.To) || t.Agreement != m.Agreement || t.Purpose != m.Purpose || t.Label != m.Label || t.ReleasedBy != m.ReleasedBy {
+	if !slices.Equal(t.To, m.To) || t.Agreement != m.Agreement || t.Purpose != m.Purpose || t.Label != m.Label || t.ReleasedBy != m.ReleasedBy || !sameEnds(t, s, sub) {
 		return nil, fault.New(fault.Conflict, "choose another id", "id %s was used for another document", m.ID)
 	}
 	return old, nil
+}
+
+// sameEnds tells whether a submission asks for the times that an earlier manifest has. Under a newer version of the
+// agreement they cannot be compared.
+func sameEnds(old statement.Manifest, s *submission, sub *ententev1.Submission) bool {
+	by, until := ends(old.Created, sub, s.agreement.Terms)
+	return old.AgreementHash != s.agreement.Hash || old.DeliverBy.Equal(by) && old.RetainUntil.Equal(until)
 }
 
 // openOwn opens a manifest of our own out of the database.
@@ -293,7 +307,7 @@ func (u *uploads) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		if err != nil {
-			return 0, fmt.Errorf("receive document: %w", err)
+			return 0, fmt.Errorf("receive document: %w", rpc.FromStatus(err))
 		}
 		part, ok := req.GetPart().(*ententev1.SendRequest_Chunk)
 		if !ok {
