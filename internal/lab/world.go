@@ -40,7 +40,7 @@ type running struct {
 	peer, people string // addresses
 
 	mu        sync.Mutex     // guards what follows
-	listeners []net.Listener // held since founding, for the first start
+	listeners []net.Listener // held for the next start; none while the node runs
 	stop      context.CancelFunc
 	ended     chan error // gets the end of Serve, once
 }
@@ -51,6 +51,9 @@ type Options struct {
 	Alliance string   // empty: "harbour"
 	Members  []string // at least two
 	Log      *slog.Logger
+	// Advertise gives the address that stands in a member's card, where that is not the one on which its node listens:
+	// that of a relay, say. Nil: the node's own.
+	Advertise func(member, listens string) string
 }
 
 // Found makes the homes and founds the alliance. No node runs yet. Every member has one person for a start: alice works
@@ -81,7 +84,13 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 		}
 	}
 	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Now: time.Now(),
-		Addresses: func(_ int, name string) (string, string) { return w.members[name].peer, w.members[name].people }})
+		Addresses: func(_ int, name string) (string, string) {
+			peer, people := w.Addresses(name)
+			if o.Advertise != nil {
+				peer = o.Advertise(name, peer)
+			}
+			return peer, people
+		}})
 	if err != nil {
 		return w, err
 	}
@@ -105,6 +114,22 @@ func (w *World) Person(member string) string {
 
 // Home gives a member's folder.
 func (w *World) Home(member string) string { return filepath.Join(w.Dir, member) }
+
+// Addresses gives the two addresses on which a member's node listens: for other members, and for its own people.
+func (w *World) Addresses(member string) (peer, people string) {
+	return w.members[member].peer, w.members[member].people
+}
+
+// Running tells whether a member's node runs in this world.
+func (w *World) Running(member string) bool {
+	r := w.members[member]
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stop != nil
+}
 
 // Open opens a member's home to change it, as a command does. Whoever opens it must close it.
 func (w *World) Open(ctx context.Context, member string) (*node.Home, error) {
@@ -150,21 +175,19 @@ func (w *World) Agree(ctx context.Context, a statement.Agreement) (_ *statement.
 	if len(homes) == 0 {
 		return nil, fault.New(fault.Misused, "", "an agreement needs parties")
 	}
-	draft, err := homes[0].DraftAgreement(ctx, a)
+	file, err := homes[0].DraftAgreement(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	var copies [][]byte
+	// Each signs what the one before has signed, so that one file bears all signatures.
 	for _, h := range homes {
-		signed, err := h.SignAgreement(ctx, draft)
-		if err != nil {
+		if file, err = h.SignAgreement(ctx, file); err != nil {
 			return nil, err
 		}
-		copies = append(copies, signed)
 	}
 	var adopted *statement.Signed[statement.Agreement]
 	for _, h := range homes {
-		if adopted, err = h.AdoptAgreement(ctx, time.Now(), copies...); err != nil {
+		if adopted, err = h.AdoptAgreement(ctx, time.Now(), file); err != nil {
 			return nil, err
 		}
 	}
@@ -182,37 +205,46 @@ func (w *World) Start(ctx context.Context, member string) error {
 	if r.stop != nil {
 		return fault.New(fault.Conflict, "", "the node of %s runs already", member)
 	}
-	listeners := r.listeners
-	r.listeners = nil
-	for i, address := range []string{r.peer, r.people} {
-		if len(listeners) > i {
-			continue
-		}
+	addresses := []string{r.peer, r.people}
+	for _, address := range addresses[len(r.listeners):] {
 		l, err := rpc.Listen(ctx, address)
 		if err != nil {
 			return fmt.Errorf("start %s again: %w", member, err)
 		}
-		listeners = append(listeners, l)
+		r.listeners = append(r.listeners, l)
 	}
 	h, err := node.OpenHome(ctx, r.dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("start %s: %w", member, err)
 	}
 	// The node lives until Stop, whatever the context of the starting was for.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan struct{}), make(chan error, 1)
+	options := node.Options{PeerListener: r.listeners[0], NodeListener: r.listeners[1], Log: w.log, Ready: func() { close(ready) }}
 	go func() {
-		err := h.Serve(serving, node.Options{PeerListener: listeners[0], NodeListener: listeners[1], Log: w.log, Ready: func() { close(ready) }})
+		err := h.Serve(serving, options)
 		ended <- errors.Join(err, h.Close())
 	}()
 	select {
 	case <-ready:
-		r.stop, r.ended = stop, ended
+		r.listeners, r.stop, r.ended = nil, stop, ended // Serve closes the listeners
 		return nil
 	case err := <-ended:
 		stop()
-		return fmt.Errorf("start %s: %w", member, err)
+		return errors.Join(fmt.Errorf("start %s: %w", member, err), r.release())
 	}
+}
+
+// release gives the ports back that no node has taken over. The caller holds mu, or is the only one left.
+func (r *running) release() error {
+	var err error
+	for _, l := range r.listeners {
+		if e := l.Close(); !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	r.listeners = nil
+	return err
 }
 
 // StartAll starts every node.
@@ -243,11 +275,7 @@ func (w *World) Stop(member string) error {
 func (w *World) Close() error {
 	var err error
 	for name, r := range w.members {
-		err = errors.Join(err, w.Stop(name))
-		for _, l := range r.listeners {
-			err = errors.Join(err, l.Close())
-		}
-		r.listeners = nil
+		err = errors.Join(err, w.Stop(name), r.release())
 	}
 	return err
 }
