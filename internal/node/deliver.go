@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -18,47 +19,59 @@ import (
 )
 
 // deliver makes one attempt to hand a document of ours to one recipient. It is done when the recipient's receipt,
-// stored or refused, is durable here, or when deliver_by has passed.
-func (n *node) deliver(ctx context.Context, o store.Outgoing) error {
+// stored or refused, is durable here, or when deliver_by has passed, which ends an attempt under way as well. It gives
+// deliver_by, if it came to read it.
+func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err error) {
+	m, header, err := n.outgoing(ctx, o.Statement)
+	if err != nil {
+		return by, err
+	}
+	by = m.Terms.DeliverBy
+	if n.now().After(by) {
+		return by, n.expire(ctx, o, m)
+	}
+	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
+	defer cancel()
+	receipt, err := n.offer(attempt, o, m, header)
+	if err == nil {
+		return by, n.delivered(ctx, o, receipt)
+	}
+	if ctx.Err() == nil && n.now().After(by) {
+		return by, n.expire(ctx, o, m)
+	}
+	return by, err
+}
+
+// offer speaks to the recipient and gives its receipt, verified.
+func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], header []byte) (*statement.Signed[statement.Receipt], error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to, ok := h.Member(o.Peer)
 	if !ok {
-		return fmt.Errorf("%s is no member", o.Peer)
-	}
-	m, header, err := n.outgoing(ctx, o.Statement)
-	if err != nil {
-		return err
-	}
-	if n.now().After(m.Terms.DeliverBy) {
-		return n.expire(ctx, o, m)
+		return nil, fmt.Errorf("%s is no member", o.Peer)
 	}
 	if !h.InGoodStanding(o.Peer) {
-		return fmt.Errorf("%s is not in good standing", o.Peer)
+		return nil, fmt.Errorf("%s is not in good standing", o.Peer)
 	}
 	blob, size, err := n.Blobs.Open(m.Hash)
 	if err != nil {
-		return fmt.Errorf("open payload: %w", err)
+		return nil, fmt.Errorf("open payload: %w", err)
 	}
 	defer blob.Close()
 	if size != m.Terms.Content.CiphertextSize {
-		return fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
+		return nil, fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
 	}
 	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.SetState(m.Hash, o.Peer, store.Delivering, n.now()) })
 	if err != nil {
-		return fmt.Errorf("begin delivery: %w", err)
+		return nil, fmt.Errorf("begin delivery: %w", err)
 	}
 	raw, err := n.callDeliver(ctx, to, m, header, blob)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	receipt, err := openReceipt(h, raw, o.Peer, n.Config.Member, m)
-	if err != nil {
-		return err
-	}
-	return n.delivered(ctx, o, receipt)
+	return openReceipt(h, raw, o.Peer, n.Config.Member, m)
 }
 
 // outgoing reads a manifest of ours and its header.
@@ -97,7 +110,7 @@ func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.S
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	answer, err := stream.Recv()
+	answer, err := answerOf(stream, to.Name, cancel)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +120,26 @@ func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.S
 	if err := sendPayload(stream, blob, answer.GetOffset(), m.Terms.Content.CiphertextSize); err != nil {
 		return nil, err
 	}
-	if answer, err = stream.Recv(); err != nil {
+	if answer, err = answerOf(stream, to.Name, cancel); err != nil {
 		return nil, err
 	}
 	if answer.GetReceipt() == nil {
 		return nil, fmt.Errorf("%s answered the payload without a receipt", to.Name)
 	}
 	return answer.GetReceipt(), nil
+}
+
+// answerOf waits for the recipient's next word, but not for ever: cancel ends the stream.
+func answerOf(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev1.DeliverResponse], to string, cancel context.CancelFunc) (*ententev1.DeliverResponse, error) {
+	late := time.AfterFunc(limit.Answer, cancel)
+	answer, err := stream.Recv()
+	switch inTime := late.Stop(); {
+	case err != nil && !inTime:
+		return nil, fmt.Errorf("%s did not answer within %s", to, limit.Answer)
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s ended the call without a receipt", to)
+	}
+	return answer, err
 }
 
 func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev1.DeliverResponse], blob io.ReadSeeker, offset, size int64) error {
@@ -153,7 +179,15 @@ func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Si
 	if t := r.Terms; t.From != from || t.To != to || t.Manifest != m.Hash || t.ID != m.Terms.ID {
 		return nil, fmt.Errorf("verify receipt of %s: it is about something else: %s %s from %s", from, t.Kind, t.Manifest.Short(), t.From)
 	}
-	return r, nil
+	return r, checkLog(h, r.Terms)
+}
+
+// checkLog checks that a receipt names the log on its signer's card. A leaf of another log could never be asked for.
+func checkLog(h *member.History, r statement.Receipt) error {
+	if m, ok := h.Member(r.From); !ok || r.Log != m.Log.Name() {
+		return fmt.Errorf("verify receipt of %s: it names %s, which is not the log on its card", r.From, r.Log)
+	}
+	return nil
 }
 
 // delivered is the one transaction that ends an exchange's delivery: receipt, state, outbox, leaf.
@@ -254,6 +288,9 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 	t := r.Terms
 	if t.Kind != statement.Opened && t.Kind != statement.Undecryptable || t.From != peer || t.To != n.Config.Member {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "receipt %q of %s for %s cannot be returned by %s", t.Kind, t.From, t.To, peer))
+	}
+	if err := checkLog(h, t); err != nil {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
 	}
 	now := n.now()
 	err = n.commit(ctx, func(tx *store.Tx) error {

@@ -20,9 +20,9 @@ import (
 func (n *node) outbox(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
-	places := make(chan struct{}, limit.Deliveries)
+	p := &places{under: map[string]int{}}
 	for ctx.Err() == nil {
-		next, err := n.dispatch(ctx, places, &attempts)
+		next, err := n.dispatch(ctx, p, &attempts)
 		if err != nil && ctx.Err() == nil {
 			n.log.Error("cannot read the outbox", "error", err)
 			next = n.now().Add(limit.RetryFirst)
@@ -42,9 +42,30 @@ func (n *node) outbox(ctx context.Context) error {
 	return nil
 }
 
+// places counts the attempts under way with each peer, so that one that is slow or silent keeps none of the others waiting.
+type places struct {
+	mu    sync.Mutex
+	under map[string]int
+}
+
+// take takes a place; ok tells whether there was one, and then leave gives it back.
+func (p *places) take(peer string) (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.under[peer] >= limit.Deliveries {
+		return nil, false
+	}
+	p.under[peer]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.under[peer]--
+	}, true
+}
+
 // dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
 // the next item is due. A finished attempt nudges, so what found no place is looked at again then.
-func (n *node) dispatch(ctx context.Context, places chan struct{}, attempts *sync.WaitGroup) (next time.Time, err error) {
+func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup) (next time.Time, err error) {
 	var due []store.Outgoing
 	now := n.now()
 	err = n.DB.View(ctx, func(v *store.View) error {
@@ -62,15 +83,14 @@ func (n *node) dispatch(ctx context.Context, places chan struct{}, attempts *syn
 		if !ok {
 			continue
 		}
-		select {
-		case places <- struct{}{}:
-		default:
+		leave, ok := p.take(o.Peer)
+		if !ok {
 			end()
-			return next, nil
+			continue
 		}
 		attempts.Go(func() {
 			defer n.nudge()
-			defer func() { <-places }()
+			defer leave()
 			defer end()
 			n.attempt(ctx, o)
 		})
@@ -80,17 +100,21 @@ func (n *node) dispatch(ctx context.Context, places chan struct{}, attempts *syn
 
 // attempt tries one item once, and notes a failure.
 func (n *node) attempt(ctx context.Context, o store.Outgoing) {
+	var by time.Time
 	var err error
 	if o.Kind == store.OutgoingReceipt {
 		err = n.returnReceipt(ctx, o)
 	} else {
-		err = n.deliver(ctx, o)
+		by, err = n.deliver(ctx, o)
 	}
 	if err == nil || ctx.Err() != nil {
 		return // done, or we are stopping, which is no failure of the peer's
 	}
 	o.Attempts++
 	o.Due = n.now().Add(backoff(o.Attempts))
+	if by.After(n.now()) && o.Due.After(by) {
+		o.Due = by.Add(time.Millisecond) // to expire at its time and not at the end of the pause
+	}
 	o.LastError = describe(err)
 	n.log.Info("will try again", "peer", o.Peer, "item", string(o.Kind), "statement", o.Statement.Short(), "attempt", o.Attempts, "at", o.Due, "error", o.LastError)
 	err = n.DB.Update(ctx, func(tx *store.Tx) error {
