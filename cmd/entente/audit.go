@@ -74,12 +74,16 @@ func (p *program) tail(ctx context.Context, count int64, follow bool) error {
 	defer h.Close()
 	from := int64(-1)
 	for {
-		if from, err = p.leaves(ctx, h, from, count); err != nil || !follow {
+		from, err = p.leaves(ctx, h, from, count)
+		if follow && ctx.Err() != nil {
+			return nil // that is how one ends it
+		}
+		if err != nil || !follow {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil // that is how one ends it
+			return nil
 		case <-time.After(followPause):
 		}
 	}
@@ -108,9 +112,6 @@ func (p *program) leaves(ctx context.Context, h *node.Home, from, count int64) (
 			return err
 		})
 		if err != nil {
-			if ctx.Err() != nil {
-				return from, nil
-			}
 			return from, err
 		}
 		for _, l := range page {

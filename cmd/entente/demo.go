@@ -32,7 +32,7 @@ removed in the end.
 With --json: an object a line with step, ok, text, why.`,
 		Example: `entente demo
 entente demo --document report.pdf --home ./world`,
-		Args: cobra.NoArgs,
+		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), document) },
 	}
 	cmd.Flags().StringVar(&document, "document", "", "send this FILE instead of the one that the program brings along")
