@@ -1,0 +1,237 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"entente.example/internal/statement"
+)
+
+func openBlobs(t *testing.T) (*Blobs, string) {
+	t.Helper()
+	dir := t.TempDir()
+	b, err := OpenBlobs(dir)
+	check(t, err)
+	return b, dir
+}
+
+func stage(t *testing.T, b *Blobs, name, content string) *Staging {
+	t.Helper()
+	s, err := b.Stage(name)
+	check(t, err)
+	_, err = io.WriteString(s, content)
+	check(t, err)
+	return s
+}
+
+func read(t *testing.T, b *Blobs, key statement.Hash) string {
+	t.Helper()
+	f, size, err := b.Open(key)
+	check(t, err)
+	content, err := io.ReadAll(f)
+	check(t, errors.Join(err, f.Close()))
+	if int64(len(content)) != size {
+		t.Errorf("size %d, read %d", size, len(content))
+	}
+	return string(content)
+}
+
+func TestBlobs(t *testing.T) {
+	t.Parallel()
+	b, dir := openBlobs(t)
+	key := statement.HashBytes([]byte("manifest"))
+	s := stage(t, b, "upload-1", "hello, ")
+	_, err := b.Stage("upload-1")
+	wantErr(t, "staging twice", err, ErrBusy)
+	check(t, s.Close())
+	check(t, s.Close())
+
+	s = stage(t, b, "upload-1", "world")
+	if s.Size() != 12 {
+		t.Errorf("size %d after going on", s.Size())
+	}
+	if got, err := io.ReadAll(s.NewReader()); err != nil || string(got) != "hello, world" {
+		t.Errorf("%q, %v", got, err)
+	}
+	check(t, s.Truncate(5))
+	_, err = s.Write([]byte("!"))
+	check(t, err)
+	if s.Truncate(7) == nil || s.Truncate(-1) == nil {
+		t.Error("truncated to more than there is")
+	}
+	part := make([]byte, 3)
+	if _, err := s.ReadAt(part, 3); err != nil || string(part) != "lo!" {
+		t.Errorf("%q, %v", part, err)
+	}
+	check(t, s.Sync())
+	check(t, s.Commit(key))
+	if s.Commit(key) == nil {
+		t.Error("committed twice")
+	}
+	check(t, s.Close())
+	check(t, s.Discard())
+
+	if got := read(t, b, key); got != "hello!" {
+		t.Errorf("blob %q", got)
+	}
+	path := filepath.Join(dir, "blobs", key.String()[:2], key.String())
+	for p, mode := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700, filepath.Join(dir, "blobs"): 0o700, filepath.Join(dir, "staging"): 0o700} {
+		if info, err := os.Stat(p); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", p, info.Mode(), err)
+		}
+	}
+	if there, err := b.Has(key); err != nil || !there {
+		t.Errorf("has: %t, %v", there, err)
+	}
+	check(t, b.Remove(key))
+	check(t, b.Remove(key))
+	if there, err := b.Has(key); err != nil || there {
+		t.Errorf("has after removal: %t, %v", there, err)
+	}
+	_, _, err = b.Open(key)
+	wantErr(t, "open what was removed", err, ErrNotFound)
+	left, err := os.ReadDir(filepath.Join(dir, "staging"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("staging holds %v, %v", left, err)
+	}
+}
+
+// TestBlobsOrder shows that a blob has its name only when it is whole: until Commit there is none.
+func TestBlobsOrder(t *testing.T) {
+	t.Parallel()
+	b, _ := openBlobs(t)
+	key := statement.HashBytes([]byte("manifest"))
+	s := stage(t, b, "upload", strings.Repeat("x", 1<<20))
+	if there, _ := b.Has(key); there {
+		t.Error("a blob before its commit")
+	}
+	check(t, s.Commit(key))
+	if got := read(t, b, key); len(got) != 1<<20 {
+		t.Errorf("%d bytes", len(got))
+	}
+	// The same document again: the same bytes under the same name.
+	check(t, stage(t, b, "upload", "again").Commit(key))
+	if got := read(t, b, key); got != "again" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestBlobsCommitFails(t *testing.T) {
+	t.Parallel()
+	b, dir := openBlobs(t)
+	key := statement.HashBytes([]byte("manifest"))
+	check(t, os.WriteFile(filepath.Join(dir, "blobs", key.String()[:2]), nil, 0o600)) // a file where the folder must be
+	s := stage(t, b, "upload", "x")
+	if s.Commit(key) == nil {
+		t.Error("committed into a file")
+	}
+	s, err := b.Stage("upload")
+	check(t, err)
+	if s.Size() != 1 {
+		t.Errorf("%d bytes left after a failed commit", s.Size())
+	}
+	check(t, s.Discard())
+	if _, err := os.Stat(filepath.Join(dir, "staging", "upload")); err == nil {
+		t.Error("discarded, and still there")
+	}
+}
+
+func TestStageNames(t *testing.T) {
+	t.Parallel()
+	b, _ := openBlobs(t)
+	for _, name := range []string{"", ".", "..", "../x", "a/b", `a\b`, "A", "a\x00", "ü", strings.Repeat("a", 129), "a b", "con:"} {
+		if s, err := b.Stage(name); err == nil {
+			t.Errorf("%q was accepted", name)
+			check(t, s.Close())
+		}
+	}
+}
+
+func TestBlobsSweep(t *testing.T) {
+	t.Parallel()
+	b, dir := openBlobs(t)
+	old := time.Now().Add(-time.Hour)
+	busy := stage(t, b, "alpha-busy", "12345")
+	for _, name := range []string{"alpha-old", "alpha-new", "bravo-old"} {
+		check(t, stage(t, b, name, "123").Close())
+	}
+	for _, name := range []string{"alpha-busy", "alpha-old", "bravo-old"} {
+		check(t, os.Chtimes(filepath.Join(dir, "staging", name), old, old))
+	}
+	for prefix, want := range map[string]int64{"alpha-": 11, "bravo-": 3, "": 14, "charlie-": 0} {
+		if got, err := b.Staged(prefix); err != nil || got != want {
+			t.Errorf("staged of %q: %d, %v", prefix, got, err)
+		}
+	}
+	for _, want := range []int{2, 0} { // sweeping twice is sweeping once
+		if n, err := b.Sweep(time.Now().Add(-time.Minute)); err != nil || n != want {
+			t.Errorf("swept %d, %v", n, err)
+		}
+	}
+	if got, err := b.Staged(""); err != nil || got != 8 {
+		t.Errorf("left: %d, %v", got, err)
+	}
+	check(t, busy.Discard())
+}
+
+func TestBlobsPrune(t *testing.T) {
+	t.Parallel()
+	b, dir := openBlobs(t)
+	var keys []statement.Hash
+	for i := range 5 {
+		key := statement.HashBytes(fmt.Append(nil, i))
+		keys = append(keys, key)
+		check(t, stage(t, b, "upload", "x").Commit(key))
+	}
+	odd := filepath.Join(dir, "blobs", "odd.txt")
+	check(t, os.WriteFile(odd, nil, 0o600))
+	keep := func(key statement.Hash) (bool, error) { return slices.Contains(keys[:2], key), nil }
+	for _, want := range []int{3, 0} {
+		if n, err := b.Prune(keep); err != nil || n != want {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+	}
+	var good, bad int
+	check(t, b.Walk(func(path string, key statement.Hash, ok bool) error {
+		if ok {
+			good++
+		} else if bad++; path != "odd.txt" {
+			t.Errorf("%s is no blob", path)
+		}
+		return nil
+	}))
+	if good != 2 || bad != 1 {
+		t.Errorf("%d blobs, %d others", good, bad)
+	}
+	boom := errors.New("boom")
+	_, err := b.Prune(func(statement.Hash) (bool, error) { return false, boom })
+	wantErr(t, "prune", err, boom)
+}
+
+func TestReadBlobs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := ReadBlobs(dir)
+	check(t, b.Walk(func(string, statement.Hash, bool) error { t.Error("a blob in an empty home"); return nil }))
+	if _, _, err := b.Open(statement.Hash{}); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("made %v, %v", entries, err)
+	}
+	writer, err := OpenBlobs(dir)
+	check(t, err)
+	key := statement.HashBytes(nil)
+	check(t, stage(t, writer, "upload", "x").Commit(key))
+	if got := read(t, b, key); !bytes.Equal([]byte(got), []byte("x")) {
+		t.Errorf("%q", got)
+	}
+}
