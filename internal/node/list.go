@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
@@ -37,10 +39,16 @@ func (n *node) List(ctx context.Context, req *ententev1.ListRequest) (*ententev1
 		if err != nil {
 			return fault.New(fault.Misused, "", "%w", err)
 		}
-		for _, e := range list {
+		size := 0
+		for i, e := range list {
 			m, err := describeExchange(v, e)
 			if err != nil {
 				return err
+			}
+			// Receipts with many reasons can fill a message before the page is full.
+			if size += proto.Size(m); i > 0 && size > limit.Message/2 {
+				out.Cursor = list[i-1].Cursor()
+				return nil
 			}
 			out.Exchanges = append(out.Exchanges, m)
 		}
