@@ -19,6 +19,7 @@ import (
 
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
+	"entente.example/internal/store/sqlc"
 )
 
 //go:embed migrations/*.sql
@@ -58,7 +59,14 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 	}
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
-	if err := db.migrate(ctx); err != nil {
+	err = db.migrate(ctx)
+	if err == nil {
+		db.writes, err = sqlc.Prepare(ctx, db.writer)
+	}
+	if err == nil {
+		db.reads, err = sqlc.Prepare(ctx, db.reader)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, explain(err)), db.Close())
 	}
 	return db, nil
@@ -85,6 +93,11 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 		err = fault.New(fault.Conflict, "start the node once; it brings the database up to date", "database %s is of an older version (%d, this program has %d)", path, have, want)
 	case have > want:
 		err = newer(have, want)
+	}
+	if err == nil {
+		if db.reads, err = sqlc.Prepare(ctx, reader); err != nil {
+			err = fmt.Errorf("open %s: %w", path, explain(err))
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

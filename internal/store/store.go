@@ -49,18 +49,27 @@ var (
 type DB struct {
 	writer *sql.DB // one connection, so that updates of this process queue here and not in SQLite; nil if read-only
 	reader *sql.DB
-	failed atomic.Pointer[error] // a commit's I/O error, after which nothing is known about the disk
+	// The queries, prepared once on each connection: parsing them each time takes longer than running them.
+	writes, reads *sqlc.Queries
+	failed        atomic.Pointer[error] // a commit's I/O error, after which nothing is known about the disk
 }
 
 // Close waits for running transactions and closes the database.
 func (db *DB) Close() error {
-	err := db.reader.Close()
+	err := shut(db.reads, db.reader)
 	if db.writer != nil {
 		// Last, because SQLite then folds the write-ahead log into the database file. If the program dies before that,
 		// the next one to open the database does it.
-		err = errors.Join(err, db.writer.Close())
+		err = errors.Join(err, shut(db.writes, db.writer))
 	}
 	return err
+}
+
+func shut(q *sqlc.Queries, pool *sql.DB) error {
+	if q != nil {
+		return errors.Join(q.Close(), pool.Close())
+	}
+	return pool.Close()
 }
 
 // View is a consistent picture of the database, as it was at one moment. It is valid inside the function that it was given
@@ -84,7 +93,7 @@ func (db *DB) View(ctx context.Context, fn func(*View) error) error {
 		return fmt.Errorf("begin reading the database: %w", explain(err))
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	return fn(&View{q: sqlc.New(tx), ctx: ctx})
+	return fn(&View{q: db.reads.WithTx(tx), ctx: ctx})
 }
 
 // Update runs fn in one transaction and commits it durably. If fn returns an error, nothing is changed and Update returns
@@ -111,7 +120,7 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("begin updating the database: %w", explain(err))
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	if err := fn(&Tx{View{q: sqlc.New(tx), ctx: ctx}}); err != nil {
+	if err := fn(&Tx{View{q: db.writes.WithTx(tx), ctx: ctx}}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

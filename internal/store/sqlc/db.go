@@ -7,6 +7,7 @@ package sqlc
 import (
 	"context"
 	"database/sql"
+	"fmt"
 )
 
 type DBTX interface {
@@ -20,12 +21,588 @@ func New(db DBTX) *Queries {
 	return &Queries{db: db}
 }
 
+func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
+	q := Queries{db: db}
+	var err error
+	if q.agreementByHashStmt, err = db.PrepareContext(ctx, agreementByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query AgreementByHash: %w", err)
+	}
+	if q.agreementByNameStmt, err = db.PrepareContext(ctx, agreementByName); err != nil {
+		return nil, fmt.Errorf("error preparing query AgreementByName: %w", err)
+	}
+	if q.agreementByVersionStmt, err = db.PrepareContext(ctx, agreementByVersion); err != nil {
+		return nil, fmt.Errorf("error preparing query AgreementByVersion: %w", err)
+	}
+	if q.agreementsStmt, err = db.PrepareContext(ctx, agreements); err != nil {
+		return nil, fmt.Errorf("error preparing query Agreements: %w", err)
+	}
+	if q.cardByVersionStmt, err = db.PrepareContext(ctx, cardByVersion); err != nil {
+		return nil, fmt.Errorf("error preparing query CardByVersion: %w", err)
+	}
+	if q.cardsStmt, err = db.PrepareContext(ctx, cards); err != nil {
+		return nil, fmt.Errorf("error preparing query Cards: %w", err)
+	}
+	if q.charterByVersionStmt, err = db.PrepareContext(ctx, charterByVersion); err != nil {
+		return nil, fmt.Errorf("error preparing query CharterByVersion: %w", err)
+	}
+	if q.chartersStmt, err = db.PrepareContext(ctx, charters); err != nil {
+		return nil, fmt.Errorf("error preparing query Charters: %w", err)
+	}
+	if q.checkpointStmt, err = db.PrepareContext(ctx, checkpoint); err != nil {
+		return nil, fmt.Errorf("error preparing query Checkpoint: %w", err)
+	}
+	if q.checkpointsStmt, err = db.PrepareContext(ctx, checkpoints); err != nil {
+		return nil, fmt.Errorf("error preparing query Checkpoints: %w", err)
+	}
+	if q.deleteCheckpointsBelowStmt, err = db.PrepareContext(ctx, deleteCheckpointsBelow); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteCheckpointsBelow: %w", err)
+	}
+	if q.dequeueStmt, err = db.PrepareContext(ctx, dequeue); err != nil {
+		return nil, fmt.Errorf("error preparing query Dequeue: %w", err)
+	}
+	if q.dueStmt, err = db.PrepareContext(ctx, due); err != nil {
+		return nil, fmt.Errorf("error preparing query Due: %w", err)
+	}
+	if q.enqueueStmt, err = db.PrepareContext(ctx, enqueue); err != nil {
+		return nil, fmt.Errorf("error preparing query Enqueue: %w", err)
+	}
+	if q.exchangeStmt, err = db.PrepareContext(ctx, exchange); err != nil {
+		return nil, fmt.Errorf("error preparing query Exchange: %w", err)
+	}
+	if q.exchangesStmt, err = db.PrepareContext(ctx, exchanges); err != nil {
+		return nil, fmt.Errorf("error preparing query Exchanges: %w", err)
+	}
+	if q.exchangesOfStmt, err = db.PrepareContext(ctx, exchangesOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ExchangesOf: %w", err)
+	}
+	if q.generationStmt, err = db.PrepareContext(ctx, generation); err != nil {
+		return nil, fmt.Errorf("error preparing query Generation: %w", err)
+	}
+	if q.hashStmt, err = db.PrepareContext(ctx, hash); err != nil {
+		return nil, fmt.Errorf("error preparing query Hash: %w", err)
+	}
+	if q.hashesFromStmt, err = db.PrepareContext(ctx, hashesFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query HashesFrom: %w", err)
+	}
+	if q.headerStmt, err = db.PrepareContext(ctx, header); err != nil {
+		return nil, fmt.Errorf("error preparing query Header: %w", err)
+	}
+	if q.heldStmt, err = db.PrepareContext(ctx, held); err != nil {
+		return nil, fmt.Errorf("error preparing query Held: %w", err)
+	}
+	if q.insertAgreementStmt, err = db.PrepareContext(ctx, insertAgreement); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAgreement: %w", err)
+	}
+	if q.insertCardStmt, err = db.PrepareContext(ctx, insertCard); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCard: %w", err)
+	}
+	if q.insertCharterStmt, err = db.PrepareContext(ctx, insertCharter); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCharter: %w", err)
+	}
+	if q.insertCheckpointStmt, err = db.PrepareContext(ctx, insertCheckpoint); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCheckpoint: %w", err)
+	}
+	if q.insertExchangeStmt, err = db.PrepareContext(ctx, insertExchange); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertExchange: %w", err)
+	}
+	if q.insertHashStmt, err = db.PrepareContext(ctx, insertHash); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertHash: %w", err)
+	}
+	if q.insertLeafStmt, err = db.PrepareContext(ctx, insertLeaf); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertLeaf: %w", err)
+	}
+	if q.insertManifestStmt, err = db.PrepareContext(ctx, insertManifest); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertManifest: %w", err)
+	}
+	if q.insertPrivateStmt, err = db.PrepareContext(ctx, insertPrivate); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPrivate: %w", err)
+	}
+	if q.insertReceiptStmt, err = db.PrepareContext(ctx, insertReceipt); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertReceipt: %w", err)
+	}
+	if q.insertStatementStmt, err = db.PrepareContext(ctx, insertStatement); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertStatement: %w", err)
+	}
+	if q.leafStmt, err = db.PrepareContext(ctx, leaf); err != nil {
+		return nil, fmt.Errorf("error preparing query Leaf: %w", err)
+	}
+	if q.leavesStmt, err = db.PrepareContext(ctx, leaves); err != nil {
+		return nil, fmt.Errorf("error preparing query Leaves: %w", err)
+	}
+	if q.manifestStmt, err = db.PrepareContext(ctx, manifest); err != nil {
+		return nil, fmt.Errorf("error preparing query Manifest: %w", err)
+	}
+	if q.manifestByIDStmt, err = db.PrepareContext(ctx, manifestByID); err != nil {
+		return nil, fmt.Errorf("error preparing query ManifestByID: %w", err)
+	}
+	if q.manifestsAfterStmt, err = db.PrepareContext(ctx, manifestsAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query ManifestsAfter: %w", err)
+	}
+	if q.matchExchangesStmt, err = db.PrepareContext(ctx, matchExchanges); err != nil {
+		return nil, fmt.Errorf("error preparing query MatchExchanges: %w", err)
+	}
+	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
+		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
+	}
+	if q.outboxAfterStmt, err = db.PrepareContext(ctx, outboxAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query OutboxAfter: %w", err)
+	}
+	if q.privateStmt, err = db.PrepareContext(ctx, private); err != nil {
+		return nil, fmt.Errorf("error preparing query Private: %w", err)
+	}
+	if q.privateAfterStmt, err = db.PrepareContext(ctx, privateAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query PrivateAfter: %w", err)
+	}
+	if q.receiptStmt, err = db.PrepareContext(ctx, receipt); err != nil {
+		return nil, fmt.Errorf("error preparing query Receipt: %w", err)
+	}
+	if q.receiptHashStmt, err = db.PrepareContext(ctx, receiptHash); err != nil {
+		return nil, fmt.Errorf("error preparing query ReceiptHash: %w", err)
+	}
+	if q.receiptsStmt, err = db.PrepareContext(ctx, receipts); err != nil {
+		return nil, fmt.Errorf("error preparing query Receipts: %w", err)
+	}
+	if q.receiptsAfterStmt, err = db.PrepareContext(ctx, receiptsAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query ReceiptsAfter: %w", err)
+	}
+	if q.retryStmt, err = db.PrepareContext(ctx, retry); err != nil {
+		return nil, fmt.Errorf("error preparing query Retry: %w", err)
+	}
+	if q.saltStmt, err = db.PrepareContext(ctx, salt); err != nil {
+		return nil, fmt.Errorf("error preparing query Salt: %w", err)
+	}
+	if q.setStateStmt, err = db.PrepareContext(ctx, setState); err != nil {
+		return nil, fmt.Errorf("error preparing query SetState: %w", err)
+	}
+	if q.sizeStmt, err = db.PrepareContext(ctx, size); err != nil {
+		return nil, fmt.Errorf("error preparing query Size: %w", err)
+	}
+	if q.statementStmt, err = db.PrepareContext(ctx, statement); err != nil {
+		return nil, fmt.Errorf("error preparing query Statement: %w", err)
+	}
+	if q.statementsAfterStmt, err = db.PrepareContext(ctx, statementsAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query StatementsAfter: %w", err)
+	}
+	return &q, nil
+}
+
+func (q *Queries) Close() error {
+	var err error
+	if q.agreementByHashStmt != nil {
+		if cerr := q.agreementByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing agreementByHashStmt: %w", cerr)
+		}
+	}
+	if q.agreementByNameStmt != nil {
+		if cerr := q.agreementByNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing agreementByNameStmt: %w", cerr)
+		}
+	}
+	if q.agreementByVersionStmt != nil {
+		if cerr := q.agreementByVersionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing agreementByVersionStmt: %w", cerr)
+		}
+	}
+	if q.agreementsStmt != nil {
+		if cerr := q.agreementsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing agreementsStmt: %w", cerr)
+		}
+	}
+	if q.cardByVersionStmt != nil {
+		if cerr := q.cardByVersionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cardByVersionStmt: %w", cerr)
+		}
+	}
+	if q.cardsStmt != nil {
+		if cerr := q.cardsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cardsStmt: %w", cerr)
+		}
+	}
+	if q.charterByVersionStmt != nil {
+		if cerr := q.charterByVersionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing charterByVersionStmt: %w", cerr)
+		}
+	}
+	if q.chartersStmt != nil {
+		if cerr := q.chartersStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing chartersStmt: %w", cerr)
+		}
+	}
+	if q.checkpointStmt != nil {
+		if cerr := q.checkpointStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing checkpointStmt: %w", cerr)
+		}
+	}
+	if q.checkpointsStmt != nil {
+		if cerr := q.checkpointsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing checkpointsStmt: %w", cerr)
+		}
+	}
+	if q.deleteCheckpointsBelowStmt != nil {
+		if cerr := q.deleteCheckpointsBelowStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteCheckpointsBelowStmt: %w", cerr)
+		}
+	}
+	if q.dequeueStmt != nil {
+		if cerr := q.dequeueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dequeueStmt: %w", cerr)
+		}
+	}
+	if q.dueStmt != nil {
+		if cerr := q.dueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dueStmt: %w", cerr)
+		}
+	}
+	if q.enqueueStmt != nil {
+		if cerr := q.enqueueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing enqueueStmt: %w", cerr)
+		}
+	}
+	if q.exchangeStmt != nil {
+		if cerr := q.exchangeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangeStmt: %w", cerr)
+		}
+	}
+	if q.exchangesStmt != nil {
+		if cerr := q.exchangesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesStmt: %w", cerr)
+		}
+	}
+	if q.exchangesOfStmt != nil {
+		if cerr := q.exchangesOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesOfStmt: %w", cerr)
+		}
+	}
+	if q.generationStmt != nil {
+		if cerr := q.generationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing generationStmt: %w", cerr)
+		}
+	}
+	if q.hashStmt != nil {
+		if cerr := q.hashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing hashStmt: %w", cerr)
+		}
+	}
+	if q.hashesFromStmt != nil {
+		if cerr := q.hashesFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing hashesFromStmt: %w", cerr)
+		}
+	}
+	if q.headerStmt != nil {
+		if cerr := q.headerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing headerStmt: %w", cerr)
+		}
+	}
+	if q.heldStmt != nil {
+		if cerr := q.heldStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing heldStmt: %w", cerr)
+		}
+	}
+	if q.insertAgreementStmt != nil {
+		if cerr := q.insertAgreementStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAgreementStmt: %w", cerr)
+		}
+	}
+	if q.insertCardStmt != nil {
+		if cerr := q.insertCardStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCardStmt: %w", cerr)
+		}
+	}
+	if q.insertCharterStmt != nil {
+		if cerr := q.insertCharterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCharterStmt: %w", cerr)
+		}
+	}
+	if q.insertCheckpointStmt != nil {
+		if cerr := q.insertCheckpointStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCheckpointStmt: %w", cerr)
+		}
+	}
+	if q.insertExchangeStmt != nil {
+		if cerr := q.insertExchangeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertExchangeStmt: %w", cerr)
+		}
+	}
+	if q.insertHashStmt != nil {
+		if cerr := q.insertHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertHashStmt: %w", cerr)
+		}
+	}
+	if q.insertLeafStmt != nil {
+		if cerr := q.insertLeafStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertLeafStmt: %w", cerr)
+		}
+	}
+	if q.insertManifestStmt != nil {
+		if cerr := q.insertManifestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertManifestStmt: %w", cerr)
+		}
+	}
+	if q.insertPrivateStmt != nil {
+		if cerr := q.insertPrivateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPrivateStmt: %w", cerr)
+		}
+	}
+	if q.insertReceiptStmt != nil {
+		if cerr := q.insertReceiptStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertReceiptStmt: %w", cerr)
+		}
+	}
+	if q.insertStatementStmt != nil {
+		if cerr := q.insertStatementStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertStatementStmt: %w", cerr)
+		}
+	}
+	if q.leafStmt != nil {
+		if cerr := q.leafStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leafStmt: %w", cerr)
+		}
+	}
+	if q.leavesStmt != nil {
+		if cerr := q.leavesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leavesStmt: %w", cerr)
+		}
+	}
+	if q.manifestStmt != nil {
+		if cerr := q.manifestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestStmt: %w", cerr)
+		}
+	}
+	if q.manifestByIDStmt != nil {
+		if cerr := q.manifestByIDStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestByIDStmt: %w", cerr)
+		}
+	}
+	if q.manifestsAfterStmt != nil {
+		if cerr := q.manifestsAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestsAfterStmt: %w", cerr)
+		}
+	}
+	if q.matchExchangesStmt != nil {
+		if cerr := q.matchExchangesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing matchExchangesStmt: %w", cerr)
+		}
+	}
+	if q.nextDueStmt != nil {
+		if cerr := q.nextDueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing nextDueStmt: %w", cerr)
+		}
+	}
+	if q.outboxAfterStmt != nil {
+		if cerr := q.outboxAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing outboxAfterStmt: %w", cerr)
+		}
+	}
+	if q.privateStmt != nil {
+		if cerr := q.privateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing privateStmt: %w", cerr)
+		}
+	}
+	if q.privateAfterStmt != nil {
+		if cerr := q.privateAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing privateAfterStmt: %w", cerr)
+		}
+	}
+	if q.receiptStmt != nil {
+		if cerr := q.receiptStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptStmt: %w", cerr)
+		}
+	}
+	if q.receiptHashStmt != nil {
+		if cerr := q.receiptHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptHashStmt: %w", cerr)
+		}
+	}
+	if q.receiptsStmt != nil {
+		if cerr := q.receiptsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptsStmt: %w", cerr)
+		}
+	}
+	if q.receiptsAfterStmt != nil {
+		if cerr := q.receiptsAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptsAfterStmt: %w", cerr)
+		}
+	}
+	if q.retryStmt != nil {
+		if cerr := q.retryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing retryStmt: %w", cerr)
+		}
+	}
+	if q.saltStmt != nil {
+		if cerr := q.saltStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saltStmt: %w", cerr)
+		}
+	}
+	if q.setStateStmt != nil {
+		if cerr := q.setStateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setStateStmt: %w", cerr)
+		}
+	}
+	if q.sizeStmt != nil {
+		if cerr := q.sizeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sizeStmt: %w", cerr)
+		}
+	}
+	if q.statementStmt != nil {
+		if cerr := q.statementStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing statementStmt: %w", cerr)
+		}
+	}
+	if q.statementsAfterStmt != nil {
+		if cerr := q.statementsAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing statementsAfterStmt: %w", cerr)
+		}
+	}
+	return err
+}
+
+func (q *Queries) exec(ctx context.Context, stmt *sql.Stmt, query string, args ...interface{}) (sql.Result, error) {
+	switch {
+	case stmt != nil && q.tx != nil:
+		return q.tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	case stmt != nil:
+		return stmt.ExecContext(ctx, args...)
+	default:
+		return q.db.ExecContext(ctx, query, args...)
+	}
+}
+
+func (q *Queries) query(ctx context.Context, stmt *sql.Stmt, query string, args ...interface{}) (*sql.Rows, error) {
+	switch {
+	case stmt != nil && q.tx != nil:
+		return q.tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	case stmt != nil:
+		return stmt.QueryContext(ctx, args...)
+	default:
+		return q.db.QueryContext(ctx, query, args...)
+	}
+}
+
+func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, args ...interface{}) *sql.Row {
+	switch {
+	case stmt != nil && q.tx != nil:
+		return q.tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	case stmt != nil:
+		return stmt.QueryRowContext(ctx, args...)
+	default:
+		return q.db.QueryRowContext(ctx, query, args...)
+	}
+}
+
 type Queries struct {
-	db DBTX
+	db                         DBTX
+	tx                         *sql.Tx
+	agreementByHashStmt        *sql.Stmt
+	agreementByNameStmt        *sql.Stmt
+	agreementByVersionStmt     *sql.Stmt
+	agreementsStmt             *sql.Stmt
+	cardByVersionStmt          *sql.Stmt
+	cardsStmt                  *sql.Stmt
+	charterByVersionStmt       *sql.Stmt
+	chartersStmt               *sql.Stmt
+	checkpointStmt             *sql.Stmt
+	checkpointsStmt            *sql.Stmt
+	deleteCheckpointsBelowStmt *sql.Stmt
+	dequeueStmt                *sql.Stmt
+	dueStmt                    *sql.Stmt
+	enqueueStmt                *sql.Stmt
+	exchangeStmt               *sql.Stmt
+	exchangesStmt              *sql.Stmt
+	exchangesOfStmt            *sql.Stmt
+	generationStmt             *sql.Stmt
+	hashStmt                   *sql.Stmt
+	hashesFromStmt             *sql.Stmt
+	headerStmt                 *sql.Stmt
+	heldStmt                   *sql.Stmt
+	insertAgreementStmt        *sql.Stmt
+	insertCardStmt             *sql.Stmt
+	insertCharterStmt          *sql.Stmt
+	insertCheckpointStmt       *sql.Stmt
+	insertExchangeStmt         *sql.Stmt
+	insertHashStmt             *sql.Stmt
+	insertLeafStmt             *sql.Stmt
+	insertManifestStmt         *sql.Stmt
+	insertPrivateStmt          *sql.Stmt
+	insertReceiptStmt          *sql.Stmt
+	insertStatementStmt        *sql.Stmt
+	leafStmt                   *sql.Stmt
+	leavesStmt                 *sql.Stmt
+	manifestStmt               *sql.Stmt
+	manifestByIDStmt           *sql.Stmt
+	manifestsAfterStmt         *sql.Stmt
+	matchExchangesStmt         *sql.Stmt
+	nextDueStmt                *sql.Stmt
+	outboxAfterStmt            *sql.Stmt
+	privateStmt                *sql.Stmt
+	privateAfterStmt           *sql.Stmt
+	receiptStmt                *sql.Stmt
+	receiptHashStmt            *sql.Stmt
+	receiptsStmt               *sql.Stmt
+	receiptsAfterStmt          *sql.Stmt
+	retryStmt                  *sql.Stmt
+	saltStmt                   *sql.Stmt
+	setStateStmt               *sql.Stmt
+	sizeStmt                   *sql.Stmt
+	statementStmt              *sql.Stmt
+	statementsAfterStmt        *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db: tx,
+		db:                         tx,
+		tx:                         tx,
+		agreementByHashStmt:        q.agreementByHashStmt,
+		agreementByNameStmt:        q.agreementByNameStmt,
+		agreementByVersionStmt:     q.agreementByVersionStmt,
+		agreementsStmt:             q.agreementsStmt,
+		cardByVersionStmt:          q.cardByVersionStmt,
+		cardsStmt:                  q.cardsStmt,
+		charterByVersionStmt:       q.charterByVersionStmt,
+		chartersStmt:               q.chartersStmt,
+		checkpointStmt:             q.checkpointStmt,
+		checkpointsStmt:            q.checkpointsStmt,
+		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
+		dequeueStmt:                q.dequeueStmt,
+		dueStmt:                    q.dueStmt,
+		enqueueStmt:                q.enqueueStmt,
+		exchangeStmt:               q.exchangeStmt,
+		exchangesStmt:              q.exchangesStmt,
+		exchangesOfStmt:            q.exchangesOfStmt,
+		generationStmt:             q.generationStmt,
+		hashStmt:                   q.hashStmt,
+		hashesFromStmt:             q.hashesFromStmt,
+		headerStmt:                 q.headerStmt,
+		heldStmt:                   q.heldStmt,
+		insertAgreementStmt:        q.insertAgreementStmt,
+		insertCardStmt:             q.insertCardStmt,
+		insertCharterStmt:          q.insertCharterStmt,
+		insertCheckpointStmt:       q.insertCheckpointStmt,
+		insertExchangeStmt:         q.insertExchangeStmt,
+		insertHashStmt:             q.insertHashStmt,
+		insertLeafStmt:             q.insertLeafStmt,
+		insertManifestStmt:         q.insertManifestStmt,
+		insertPrivateStmt:          q.insertPrivateStmt,
+		insertReceiptStmt:          q.insertReceiptStmt,
+		insertStatementStmt:        q.insertStatementStmt,
+		leafStmt:                   q.leafStmt,
+		leavesStmt:                 q.leavesStmt,
+		manifestStmt:               q.manifestStmt,
+		manifestByIDStmt:           q.manifestByIDStmt,
+		manifestsAfterStmt:         q.manifestsAfterStmt,
+		matchExchangesStmt:         q.matchExchangesStmt,
+		nextDueStmt:                q.nextDueStmt,
+		outboxAfterStmt:            q.outboxAfterStmt,
+		privateStmt:                q.privateStmt,
+		privateAfterStmt:           q.privateAfterStmt,
+		receiptStmt:                q.receiptStmt,
+		receiptHashStmt:            q.receiptHashStmt,
+		receiptsStmt:               q.receiptsStmt,
+		receiptsAfterStmt:          q.receiptsAfterStmt,
+		retryStmt:                  q.retryStmt,
+		saltStmt:                   q.saltStmt,
+		setStateStmt:               q.setStateStmt,
+		sizeStmt:                   q.sizeStmt,
+		statementStmt:              q.statementStmt,
+		statementsAfterStmt:        q.statementsAfterStmt,
 	}
 }

@@ -38,7 +38,7 @@ type ExchangeRow struct {
 }
 
 func (q *Queries) Exchange(ctx context.Context, arg ExchangeParams) (ExchangeRow, error) {
-	row := q.db.QueryRowContext(ctx, exchange, arg.Manifest, arg.Recipient)
+	row := q.queryRow(ctx, q.exchangeStmt, exchange, arg.Manifest, arg.Recipient)
 	var i ExchangeRow
 	err := row.Scan(
 		&i.Manifest,
@@ -99,7 +99,7 @@ type ExchangesRow struct {
 
 // Newest first. Empty arguments do not filter; the cursor is the (created, manifest, recipient) of the last row seen.
 func (q *Queries) Exchanges(ctx context.Context, arg ExchangesParams) ([]ExchangesRow, error) {
-	rows, err := q.db.QueryContext(ctx, exchanges,
+	rows, err := q.query(ctx, q.exchangesStmt, exchanges,
 		arg.Sender,
 		arg.ID,
 		arg.Recipient,
@@ -152,7 +152,7 @@ type ExchangesOfRow struct {
 }
 
 func (q *Queries) ExchangesOf(ctx context.Context, manifest []byte) ([]ExchangesOfRow, error) {
-	rows, err := q.db.QueryContext(ctx, exchangesOf, manifest)
+	rows, err := q.query(ctx, q.exchangesOfStmt, exchangesOf, manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ SELECT header FROM manifest WHERE sha256 = $1
 `
 
 func (q *Queries) Header(ctx context.Context, sha256 []byte) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, header, sha256)
+	row := q.queryRow(ctx, q.headerStmt, header, sha256)
 	var header []byte
 	err := row.Scan(&header)
 	return header, err
@@ -190,7 +190,7 @@ SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS held FROM manifest WHERE sender
 `
 
 func (q *Queries) Held(ctx context.Context, sender string) (int64, error) {
-	row := q.db.QueryRowContext(ctx, held, sender)
+	row := q.queryRow(ctx, q.heldStmt, held, sender)
 	var held int64
 	err := row.Scan(&held)
 	return held, err
@@ -208,7 +208,7 @@ type InsertExchangeParams struct {
 }
 
 func (q *Queries) InsertExchange(ctx context.Context, arg InsertExchangeParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertExchange,
+	result, err := q.exec(ctx, q.insertExchangeStmt, insertExchange,
 		arg.Manifest,
 		arg.Recipient,
 		arg.State,
@@ -235,7 +235,7 @@ type InsertManifestParams struct {
 }
 
 func (q *Queries) InsertManifest(ctx context.Context, arg InsertManifestParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertManifest,
+	result, err := q.exec(ctx, q.insertManifestStmt, insertManifest,
 		arg.Sha256,
 		arg.Sender,
 		arg.ID,
@@ -262,7 +262,7 @@ type InsertReceiptParams struct {
 }
 
 func (q *Queries) InsertReceipt(ctx context.Context, arg InsertReceiptParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertReceipt,
+	result, err := q.exec(ctx, q.insertReceiptStmt, insertReceipt,
 		arg.Sha256,
 		arg.Manifest,
 		arg.Member,
@@ -288,7 +288,7 @@ type ManifestRow struct {
 }
 
 func (q *Queries) Manifest(ctx context.Context, sha256 []byte) (ManifestRow, error) {
-	row := q.db.QueryRowContext(ctx, manifest, sha256)
+	row := q.queryRow(ctx, q.manifestStmt, manifest, sha256)
 	var i ManifestRow
 	err := row.Scan(
 		&i.Sha256,
@@ -321,7 +321,7 @@ type ManifestByIDRow struct {
 }
 
 func (q *Queries) ManifestByID(ctx context.Context, arg ManifestByIDParams) (ManifestByIDRow, error) {
-	row := q.db.QueryRowContext(ctx, manifestByID, arg.Sender, arg.ID)
+	row := q.queryRow(ctx, q.manifestByIDStmt, manifestByID, arg.Sender, arg.ID)
 	var i ManifestByIDRow
 	err := row.Scan(
 		&i.Sha256,
@@ -344,7 +344,7 @@ type ManifestsAfterParams struct {
 }
 
 func (q *Queries) ManifestsAfter(ctx context.Context, arg ManifestsAfterParams) ([]Manifest, error) {
-	rows, err := q.db.QueryContext(ctx, manifestsAfter, arg.Sha256, arg.Limit)
+	rows, err := q.query(ctx, q.manifestsAfterStmt, manifestsAfter, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -401,7 +401,7 @@ type MatchExchangesRow struct {
 
 // The exchanges that a reference may mean: every given part is exact or, where its length says so, a prefix.
 func (q *Queries) MatchExchanges(ctx context.Context, arg MatchExchangesParams) ([]MatchExchangesRow, error) {
-	rows, err := q.db.QueryContext(ctx, matchExchanges,
+	rows, err := q.query(ctx, q.matchExchangesStmt, matchExchanges,
 		arg.SenderLength,
 		arg.Sender,
 		arg.IDLength,
@@ -447,7 +447,7 @@ type ReceiptParams struct {
 }
 
 func (q *Queries) Receipt(ctx context.Context, arg ReceiptParams) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, receipt, arg.Manifest, arg.Member, arg.Kind)
+	row := q.queryRow(ctx, q.receiptStmt, receipt, arg.Manifest, arg.Member, arg.Kind)
 	var raw []byte
 	err := row.Scan(&raw)
 	return raw, err
@@ -464,7 +464,7 @@ type ReceiptHashParams struct {
 }
 
 func (q *Queries) ReceiptHash(ctx context.Context, arg ReceiptHashParams) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, receiptHash, arg.Manifest, arg.Member, arg.Kind)
+	row := q.queryRow(ctx, q.receiptHashStmt, receiptHash, arg.Manifest, arg.Member, arg.Kind)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -480,7 +480,7 @@ type ReceiptsParams struct {
 }
 
 func (q *Queries) Receipts(ctx context.Context, arg ReceiptsParams) ([][]byte, error) {
-	rows, err := q.db.QueryContext(ctx, receipts, arg.Manifest, arg.Member)
+	rows, err := q.query(ctx, q.receiptsStmt, receipts, arg.Manifest, arg.Member)
 	if err != nil {
 		return nil, err
 	}
@@ -512,7 +512,7 @@ type ReceiptsAfterParams struct {
 }
 
 func (q *Queries) ReceiptsAfter(ctx context.Context, arg ReceiptsAfterParams) ([]Receipt, error) {
-	rows, err := q.db.QueryContext(ctx, receiptsAfter, arg.Sha256, arg.Limit)
+	rows, err := q.query(ctx, q.receiptsAfterStmt, receiptsAfter, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -544,7 +544,7 @@ SELECT salt FROM manifest WHERE sha256 = $1
 `
 
 func (q *Queries) Salt(ctx context.Context, sha256 []byte) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, salt, sha256)
+	row := q.queryRow(ctx, q.saltStmt, salt, sha256)
 	var salt []byte
 	err := row.Scan(&salt)
 	return salt, err
@@ -562,7 +562,7 @@ type SetStateParams struct {
 }
 
 func (q *Queries) SetState(ctx context.Context, arg SetStateParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, setState,
+	result, err := q.exec(ctx, q.setStateStmt, setState,
 		arg.Manifest,
 		arg.Recipient,
 		arg.State,

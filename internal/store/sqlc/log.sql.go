@@ -14,7 +14,7 @@ SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1
 `
 
 func (q *Queries) Checkpoint(ctx context.Context) (Checkpoint, error) {
-	row := q.db.QueryRowContext(ctx, checkpoint)
+	row := q.queryRow(ctx, q.checkpointStmt, checkpoint)
 	var i Checkpoint
 	err := row.Scan(&i.Size, &i.Note)
 	return i, err
@@ -25,7 +25,7 @@ SELECT size, note FROM checkpoint ORDER BY size
 `
 
 func (q *Queries) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
-	rows, err := q.db.QueryContext(ctx, checkpoints)
+	rows, err := q.query(ctx, q.checkpointsStmt, checkpoints)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ DELETE FROM checkpoint WHERE size < $1
 `
 
 func (q *Queries) DeleteCheckpointsBelow(ctx context.Context, size int64) error {
-	_, err := q.db.ExecContext(ctx, deleteCheckpointsBelow, size)
+	_, err := q.exec(ctx, q.deleteCheckpointsBelowStmt, deleteCheckpointsBelow, size)
 	return err
 }
 
@@ -61,7 +61,7 @@ SELECT hash FROM tree WHERE idx = $1
 `
 
 func (q *Queries) Hash(ctx context.Context, idx int64) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, hash, idx)
+	row := q.queryRow(ctx, q.hashStmt, hash, idx)
 	var hash []byte
 	err := row.Scan(&hash)
 	return hash, err
@@ -77,7 +77,7 @@ type HashesFromParams struct {
 }
 
 func (q *Queries) HashesFrom(ctx context.Context, arg HashesFromParams) ([]Tree, error) {
-	rows, err := q.db.QueryContext(ctx, hashesFrom, arg.Idx, arg.Limit)
+	rows, err := q.query(ctx, q.hashesFromStmt, hashesFrom, arg.Idx, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ type InsertCheckpointParams struct {
 }
 
 func (q *Queries) InsertCheckpoint(ctx context.Context, arg InsertCheckpointParams) error {
-	_, err := q.db.ExecContext(ctx, insertCheckpoint, arg.Size, arg.Note)
+	_, err := q.exec(ctx, q.insertCheckpointStmt, insertCheckpoint, arg.Size, arg.Note)
 	return err
 }
 
@@ -123,7 +123,7 @@ type InsertHashParams struct {
 }
 
 func (q *Queries) InsertHash(ctx context.Context, arg InsertHashParams) error {
-	_, err := q.db.ExecContext(ctx, insertHash, arg.Idx, arg.Hash)
+	_, err := q.exec(ctx, q.insertHashStmt, insertHash, arg.Idx, arg.Hash)
 	return err
 }
 
@@ -137,7 +137,7 @@ type InsertLeafParams struct {
 }
 
 func (q *Queries) InsertLeaf(ctx context.Context, arg InsertLeafParams) error {
-	_, err := q.db.ExecContext(ctx, insertLeaf, arg.Idx, arg.Body)
+	_, err := q.exec(ctx, q.insertLeafStmt, insertLeaf, arg.Idx, arg.Body)
 	return err
 }
 
@@ -153,7 +153,7 @@ type InsertPrivateParams struct {
 }
 
 func (q *Queries) InsertPrivate(ctx context.Context, arg InsertPrivateParams) error {
-	_, err := q.db.ExecContext(ctx, insertPrivate,
+	_, err := q.exec(ctx, q.insertPrivateStmt, insertPrivate,
 		arg.Leaf,
 		arg.Field,
 		arg.Salt,
@@ -167,7 +167,7 @@ SELECT body FROM leaf WHERE idx = $1
 `
 
 func (q *Queries) Leaf(ctx context.Context, idx int64) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, leaf, idx)
+	row := q.queryRow(ctx, q.leafStmt, leaf, idx)
 	var body []byte
 	err := row.Scan(&body)
 	return body, err
@@ -183,7 +183,7 @@ type LeavesParams struct {
 }
 
 func (q *Queries) Leaves(ctx context.Context, arg LeavesParams) ([]Leaf, error) {
-	rows, err := q.db.QueryContext(ctx, leaves, arg.Idx, arg.Limit)
+	rows, err := q.query(ctx, q.leavesStmt, leaves, arg.Idx, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ type PrivateRow struct {
 }
 
 func (q *Queries) Private(ctx context.Context, leaf int64) ([]PrivateRow, error) {
-	rows, err := q.db.QueryContext(ctx, private, leaf)
+	rows, err := q.query(ctx, q.privateStmt, private, leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ type PrivateAfterParams struct {
 }
 
 func (q *Queries) PrivateAfter(ctx context.Context, arg PrivateAfterParams) ([]Private, error) {
-	rows, err := q.db.QueryContext(ctx, privateAfter, arg.Leaf, arg.Field, arg.Most)
+	rows, err := q.query(ctx, q.privateAfterStmt, privateAfter, arg.Leaf, arg.Field, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +283,7 @@ SELECT CAST(COALESCE(MAX(idx) + 1, 0) AS BIGINT) AS size FROM leaf
 `
 
 func (q *Queries) Size(ctx context.Context) (int64, error) {
-	row := q.db.QueryRowContext(ctx, size)
+	row := q.queryRow(ctx, q.sizeStmt, size)
 	var size int64
 	err := row.Scan(&size)
 	return size, err

@@ -20,7 +20,7 @@ type DequeueParams struct {
 }
 
 func (q *Queries) Dequeue(ctx context.Context, arg DequeueParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, dequeue, arg.Peer, arg.Kind, arg.Statement)
+	result, err := q.exec(ctx, q.dequeueStmt, dequeue, arg.Peer, arg.Kind, arg.Statement)
 	if err != nil {
 		return 0, err
 	}
@@ -37,7 +37,7 @@ type DueParams struct {
 }
 
 func (q *Queries) Due(ctx context.Context, arg DueParams) ([]Outbox, error) {
-	rows, err := q.db.QueryContext(ctx, due, arg.Due, arg.Limit)
+	rows, err := q.query(ctx, q.dueStmt, due, arg.Due, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ type EnqueueParams struct {
 }
 
 func (q *Queries) Enqueue(ctx context.Context, arg EnqueueParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, enqueue,
+	result, err := q.exec(ctx, q.enqueueStmt, enqueue,
 		arg.Peer,
 		arg.Kind,
 		arg.Statement,
@@ -99,7 +99,7 @@ SELECT due FROM outbox WHERE due > $1 ORDER BY due LIMIT 1
 `
 
 func (q *Queries) NextDue(ctx context.Context, due int64) (int64, error) {
-	row := q.db.QueryRowContext(ctx, nextDue, due)
+	row := q.queryRow(ctx, q.nextDueStmt, nextDue, due)
 	var due_2 int64
 	err := row.Scan(&due_2)
 	return due_2, err
@@ -120,7 +120,7 @@ type OutboxAfterParams struct {
 }
 
 func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]Outbox, error) {
-	rows, err := q.db.QueryContext(ctx, outboxAfter,
+	rows, err := q.query(ctx, q.outboxAfterStmt, outboxAfter,
 		arg.Peer,
 		arg.Kind,
 		arg.Statement,
@@ -168,7 +168,7 @@ type RetryParams struct {
 }
 
 func (q *Queries) Retry(ctx context.Context, arg RetryParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, retry,
+	result, err := q.exec(ctx, q.retryStmt, retry,
 		arg.Peer,
 		arg.Kind,
 		arg.Statement,

@@ -21,7 +21,7 @@ type AgreementByHashRow struct {
 }
 
 func (q *Queries) AgreementByHash(ctx context.Context, sha256 []byte) (AgreementByHashRow, error) {
-	row := q.db.QueryRowContext(ctx, agreementByHash, sha256)
+	row := q.queryRow(ctx, q.agreementByHashStmt, agreementByHash, sha256)
 	var i AgreementByHashRow
 	err := row.Scan(
 		&i.Sha256,
@@ -45,7 +45,7 @@ type AgreementByNameRow struct {
 }
 
 func (q *Queries) AgreementByName(ctx context.Context, name string) (AgreementByNameRow, error) {
-	row := q.db.QueryRowContext(ctx, agreementByName, name)
+	row := q.queryRow(ctx, q.agreementByNameStmt, agreementByName, name)
 	var i AgreementByNameRow
 	err := row.Scan(
 		&i.Sha256,
@@ -66,7 +66,7 @@ type AgreementByVersionParams struct {
 }
 
 func (q *Queries) AgreementByVersion(ctx context.Context, arg AgreementByVersionParams) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, agreementByVersion, arg.Name, arg.Version)
+	row := q.queryRow(ctx, q.agreementByVersionStmt, agreementByVersion, arg.Name, arg.Version)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -84,7 +84,7 @@ type AgreementsRow struct {
 }
 
 func (q *Queries) Agreements(ctx context.Context) ([]AgreementsRow, error) {
-	rows, err := q.db.QueryContext(ctx, agreements)
+	rows, err := q.query(ctx, q.agreementsStmt, agreements)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ type CardByVersionParams struct {
 }
 
 func (q *Queries) CardByVersion(ctx context.Context, arg CardByVersionParams) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, cardByVersion, arg.Member, arg.Version)
+	row := q.queryRow(ctx, q.cardByVersionStmt, cardByVersion, arg.Member, arg.Version)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -139,7 +139,7 @@ type CardsRow struct {
 }
 
 func (q *Queries) Cards(ctx context.Context) ([]CardsRow, error) {
-	rows, err := q.db.QueryContext(ctx, cards)
+	rows, err := q.query(ctx, q.cardsStmt, cards)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ SELECT sha256 FROM charter WHERE version = $1
 `
 
 func (q *Queries) CharterByVersion(ctx context.Context, version int64) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, charterByVersion, version)
+	row := q.queryRow(ctx, q.charterByVersionStmt, charterByVersion, version)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -188,7 +188,7 @@ type ChartersRow struct {
 }
 
 func (q *Queries) Charters(ctx context.Context) ([]ChartersRow, error) {
-	rows, err := q.db.QueryContext(ctx, charters)
+	rows, err := q.query(ctx, q.chartersStmt, charters)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM card) + (SELE
 `
 
 func (q *Queries) Generation(ctx context.Context) (int64, error) {
-	row := q.db.QueryRowContext(ctx, generation)
+	row := q.queryRow(ctx, q.generationStmt, generation)
 	var generation int64
 	err := row.Scan(&generation)
 	return generation, err
@@ -232,7 +232,7 @@ type InsertAgreementParams struct {
 }
 
 func (q *Queries) InsertAgreement(ctx context.Context, arg InsertAgreementParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertAgreement, arg.Sha256, arg.Name, arg.Version)
+	result, err := q.exec(ctx, q.insertAgreementStmt, insertAgreement, arg.Sha256, arg.Name, arg.Version)
 	if err != nil {
 		return 0, err
 	}
@@ -250,7 +250,7 @@ type InsertCardParams struct {
 }
 
 func (q *Queries) InsertCard(ctx context.Context, arg InsertCardParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertCard, arg.Member, arg.Version, arg.Sha256)
+	result, err := q.exec(ctx, q.insertCardStmt, insertCard, arg.Member, arg.Version, arg.Sha256)
 	if err != nil {
 		return 0, err
 	}
@@ -267,7 +267,7 @@ type InsertCharterParams struct {
 }
 
 func (q *Queries) InsertCharter(ctx context.Context, arg InsertCharterParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertCharter, arg.Version, arg.Sha256)
+	result, err := q.exec(ctx, q.insertCharterStmt, insertCharter, arg.Version, arg.Sha256)
 	if err != nil {
 		return 0, err
 	}
@@ -285,7 +285,7 @@ type InsertStatementParams struct {
 }
 
 func (q *Queries) InsertStatement(ctx context.Context, arg InsertStatementParams) error {
-	_, err := q.db.ExecContext(ctx, insertStatement, arg.Sha256, arg.Kind, arg.Raw)
+	_, err := q.exec(ctx, q.insertStatementStmt, insertStatement, arg.Sha256, arg.Kind, arg.Raw)
 	return err
 }
 
@@ -294,7 +294,7 @@ SELECT raw FROM statement WHERE sha256 = $1
 `
 
 func (q *Queries) Statement(ctx context.Context, sha256 []byte) ([]byte, error) {
-	row := q.db.QueryRowContext(ctx, statement, sha256)
+	row := q.queryRow(ctx, q.statementStmt, statement, sha256)
 	var raw []byte
 	err := row.Scan(&raw)
 	return raw, err
@@ -310,7 +310,7 @@ type StatementsAfterParams struct {
 }
 
 func (q *Queries) StatementsAfter(ctx context.Context, arg StatementsAfterParams) ([]Statement, error) {
-	rows, err := q.db.QueryContext(ctx, statementsAfter, arg.Sha256, arg.Limit)
+	rows, err := q.query(ctx, q.statementsAfterStmt, statementsAfter, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
