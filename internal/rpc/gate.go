@@ -126,17 +126,14 @@ type doorkeeper struct {
 func (d *doorkeeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := d.TransportCredentials.ServerHandshake(raw)
 	if err == nil {
-		err = d.count(raw, info)
-		if err != nil {
-			_ = conn.Close()
+		if err = d.count(raw, info); err == nil {
+			return conn, info, nil
 		}
+		_ = conn.Close()
 	}
-	switch {
-	case err == nil:
-		return conn, info, nil
-	case err == io.EOF: //nolint:errorlint // exactly this: somebody looked whether the port is open, and left
+	if err == io.EOF { //nolint:errorlint // exactly this: somebody looked whether the port is open, and left
 		d.log.Debug("connection closed before the handshake", "peer.address", raw.RemoteAddr().String())
-	default:
+	} else {
 		d.log.Warn("refused connection", "peer.address", raw.RemoteAddr().String(), "error", err.Error())
 	}
 	return nil, nil, err

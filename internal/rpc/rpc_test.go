@@ -295,6 +295,8 @@ func TestExpired(t *testing.T) {
 // TestStanding expels bravo while it has connections and streams open.
 func TestStanding(t *testing.T) {
 	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	w := found(t, "alpha", "bravo")
 	alpha := w.parties["alpha"]
 	blocked := make(chan string, 3)
@@ -323,7 +325,7 @@ func TestStanding(t *testing.T) {
 		{Part: &ententev1.DeliverRequest_Chunk{Chunk: []byte("x")}},
 		{Part: &ententev1.DeliverRequest_Offer{Offer: &ententev1.Offer{Manifest: []byte("m"), Header: []byte("h")}}},
 	} {
-		s, err := client.Deliver(t.Context())
+		s, err := client.Deliver(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,13 +335,13 @@ func TestStanding(t *testing.T) {
 		<-blocked
 		streams = append(streams, s)
 	}
-	if _, err := client.Return(t.Context(), receipt); err != nil {
+	if _, err := client.Return(ctx, receipt); err != nil {
 		t.Fatal(err)
 	}
 
 	w.history.Store(nil)
 	expelled := time.Now()
-	_, err := client.Return(t.Context(), receipt)
+	_, err := client.Return(ctx, receipt)
 	wantFault(t, err, fault.Forbidden, "no alliance", "")
 	wantLine(t, alpha.log, `"peer":"spiffe://bravo/node"`, `"grpc.method":"Return"`, "PermissionDenied")
 	for _, s := range streams {
@@ -352,13 +354,15 @@ func TestStanding(t *testing.T) {
 		t.Errorf("streams outlived the expulsion by %s", took)
 	}
 	wantLine(t, alpha.log, `"peer":"spiffe://bravo/node"`, `"grpc.method":"Deliver"`, "PermissionDenied")
-	_, err = w.dialPeer("bravo", "alpha", stillKnows).Return(t.Context(), receipt)
+	_, err = w.dialPeer("bravo", "alpha", stillKnows).Return(ctx, receipt)
 	wantFault(t, err, fault.Forbidden, "refuses our certificate", "")
 }
 
 // TestStandingOfServer learns while a stream of ours is open that the server's member was expelled.
 func TestStandingOfServer(t *testing.T) {
 	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	w := found(t, "alpha", "bravo")
 	w.parties["bravo"].handlers.deliver = func(s ententev1.PeerService_DeliverServer) error {
 		<-s.Context().Done()
@@ -376,14 +380,14 @@ func TestStandingOfServer(t *testing.T) {
 			}
 		}
 	})
-	s, err := client.Deliver(t.Context())
+	s, err := client.Deliver(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	close(expelled)
 	_, err = s.Recv()
 	wantFault(t, err, fault.Forbidden, "member bravo is not in good standing", "")
-	_, err = client.Return(t.Context(), receipt)
+	_, err = client.Return(ctx, receipt)
 	wantFault(t, err, fault.Forbidden, "member bravo is not in good standing", "")
 }
 
