@@ -12,7 +12,7 @@ BUF = $(TOOL)/buf/go.mod buf
 # govulncheck's database: a local copy if there is one, else the public server.
 VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
 
-.PHONY: help build test race lint lint-go lint-proto generate fuzz cross vuln fsck memory ci
+.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory ci
 
 help: ## explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: ## all tests
 
 race: ## the tests of internal/ under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./internal/...
+
+torture-lite: ## kill -9 of nodes during 100 transfers of 64 MiB (ROUNDS=, MIB=, SEED=)
+	ENTENTE_KILL_ROUNDS=$(or $(ROUNDS),100) ENTENTE_KILL_MIB=$(or $(MIB),64) ENTENTE_KILL_SEED=$(SEED) \
+		$(GO) test ./internal/lab -run '^TestKilledAtAnyMoment$$' -count=1 -timeout 2h -v
 
 lint: lint-proto lint-go ## golangci-lint and buf lint
 
