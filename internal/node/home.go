@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -64,27 +65,33 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 	if err != nil {
 		return nil, fmt.Errorf("make home: %w", err)
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+	// What is removed when something fails below must be what was made below, so nothing may be there before.
+	entries, err := os.ReadDir(dir)
+	there := err == nil
+	if len(entries) > 0 {
 		return nil, fault.New(fault.Conflict, "choose another folder with --home DIR", "%s is not empty", dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Misused, "choose another folder with --home DIR", "make home: %w", err)
 	}
 	if o.RecoveryDir == "" {
 		o.RecoveryDir = dir + "-recovery"
 	}
-	_, statErr := os.Stat(dir)
+	recoveryFile := filepath.Join(o.RecoveryDir, o.Member+".key")
+	if _, err := os.Lstat(recoveryFile); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Conflict, "choose another folder with --recovery DIR", "there is a recovery key of %s in %s already", o.Member, o.RecoveryDir)
+	}
 	defer func() {
 		if err == nil {
 			return
 		}
 		_ = os.RemoveAll(dir)
-		if statErr == nil {
-			_ = os.Mkdir(dir, 0o700) // it was there and empty before
+		if there {
+			_ = os.Mkdir(dir, 0o700)
 		}
-		_ = os.Remove(filepath.Join(o.RecoveryDir, o.Member+".key"))
+		_ = os.Remove(recoveryFile)
 		_ = os.Remove(o.RecoveryDir) // only if it is empty
 	}()
-	if _, err := os.Stat(filepath.Join(o.RecoveryDir, o.Member+".key")); err == nil {
-		return nil, fault.New(fault.Conflict, "choose another folder with --recovery DIR", "there is a recovery key of %s in %s already", o.Member, o.RecoveryDir)
-	}
 	keys, recovery, err := identity.Create(dir, o.RecoveryDir, o.Member, o.Now)
 	if err != nil {
 		return nil, fmt.Errorf("make home: %w", err)
@@ -114,7 +121,7 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 	if _, err := log.Publish(ctx); err != nil {
 		return nil, fmt.Errorf("make home: %w", err)
 	}
-	return &Initialised{Card: card, Fingerprint: statement.Fingerprint(card.Hash), RecoveryFile: filepath.Join(o.RecoveryDir, o.Member+".key")}, nil
+	return &Initialised{Card: card, Fingerprint: statement.Fingerprint(card.Hash), RecoveryFile: recoveryFile}, nil
 }
 
 // OpenHome opens a home to change it. Whoever opens it must close it.
