@@ -39,6 +39,9 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 		return n.deny(ctx, o.manifest.Terms, o.manifest.Hash, []string{o.manifest.Terms.From}, policy.Open, o.person, o.decision)
 	}
 	blob, _, err := n.Blobs.Open(o.manifest.Hash)
+	if errors.Is(err, store.ErrNotFound) {
+		return damaged(o, err)
+	}
 	if err != nil {
 		return fmt.Errorf("open payload: %w", err)
 	}
@@ -164,7 +167,7 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	switch {
 	case errors.Is(cause, seal.ErrUndecryptable), errors.Is(cause, seal.ErrCore), errors.Is(cause, seal.ErrCommitment):
 	case errors.Is(cause, seal.ErrHeader), errors.Is(cause, seal.ErrPayload):
-		return fault.New(fault.Failed, "entente audit verify says what is damaged here; ask "+o.exchange.From+" to send it again", "%s is damaged on this node: %w", o.exchange.Ref(), cause)
+		return damaged(o, cause)
 	default:
 		return fmt.Errorf("verify document: %w", cause)
 	}
@@ -182,6 +185,10 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	}
 	n.nudge()
 	return fault.New(fault.Failed, "ask "+o.exchange.From+" to send it again; a signed receipt tells it why", "%s cannot be decrypted: %w", o.exchange.Ref(), cause)
+}
+
+func damaged(o *opening, cause error) error {
+	return fault.New(fault.Failed, "entente audit verify says what is damaged here; ask "+o.exchange.From+" to send it again", "%s is damaged on this node: %w", o.exchange.Ref(), cause)
 }
 
 // release gives the document out. Without the last message it is not a document.
