@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -128,6 +130,7 @@ func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, err
 		out.Receipts = append(out.Receipts, &ententev1.Receipt{Raw: raw, Kind: string(r.Terms.Kind), At: timestamppb.New(r.Terms.At), Log: r.Terms.Log,
 			Leaf: r.Terms.Leaf, From: r.Terms.From, Reasons: reasonMessages(r.Terms.Reasons)})
 	}
+	slices.SortStableFunc(out.Receipts, func(a, b *ententev1.Receipt) int { return cmp.Compare(a.Leaf, b.Leaf) }) // as they happened
 	return out, nil
 }
 

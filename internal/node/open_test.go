@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
 )
 
 // inner is an inner header (docs/formats/sealed.md), as a sender writes it.
@@ -88,30 +88,16 @@ func TestUndecryptable(t *testing.T) {
 	w.start("alpha") // it did not send any of this, so it takes none of the receipts
 }
 
-// receipts lists the kinds of the receipts that a member has signed about a document, sorted.
+// receipts lists the kinds of the receipts that a member has signed about a document, in their order.
 func (w *world) receipts(m string, d *document) (kinds []string) {
 	w.t.Helper()
-	hash, err := statement.HashOf(d.raw)
+	out, err := w.person(m).Node().Show(w.t.Context(), &ententev1.ShowRequest{Exchange: d.m.From + "/" + d.m.ID + "/" + m})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := w.reader(m)
-	defer h.Close()
-	err = h.DB.View(w.t.Context(), func(v *store.View) error {
-		raw, err := v.Receipts(hash, m)
-		for _, b := range raw {
-			r, err := statement.Open[statement.Receipt](b, w.history.Verifiers(m))
-			if err != nil {
-				return err
-			}
-			kinds = append(kinds, string(r.Terms.Kind))
-		}
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
+	for _, r := range out.GetExchanges()[0].GetReceipts() {
+		kinds = append(kinds, r.GetKind())
 	}
-	slices.Sort(kinds)
 	return kinds
 }
 

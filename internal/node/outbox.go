@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,10 +145,7 @@ func backoff(attempts int64) time.Duration {
 // describe makes one readable line of an error, for people.
 func describe(err error) string {
 	text := rpc.FromStatus(err).Error()
-	if len(text) > limit.Line {
-		text = text[:limit.Line]
-	}
-	return text
+	return strings.ToValidUTF8(text[:min(len(text), limit.Line)], "") // the cut may fall inside a character
 }
 
 // returnReceipt brings a later receipt (opened, undecryptable) to the sender of the document.
