@@ -83,8 +83,8 @@ func (c cancelReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// A running node puts a blob in place just before the transaction that names it. So a blob that was written within the last minute
-// and that nothing names is looked at again for a few seconds.
+// A running node puts a blob in place just before the transaction that names it. So a blob that was committed within the last
+// minute and that nothing names is looked at again for a few seconds.
 const (
 	recent   = time.Minute
 	rechecks = 3 * time.Second
@@ -96,9 +96,9 @@ func (v *homeVerifier) orphans(unknown []statement.Hash) {
 	for len(unknown) > 0 && v.ctx.Err() == nil {
 		var rest []statement.Hash
 		for _, key := range unknown {
-			switch written, there := v.written(key); {
+			switch committed, there := v.committed(key); {
 			case !there || v.hasHeader(key):
-			case start.Sub(written) > recent || time.Since(start) > rechecks:
+			case start.Sub(committed) > recent || time.Since(start) > rechecks:
 				v.report.add("blob "+key.Short(), "no manifest has this blob")
 			default:
 				rest = append(rest, key)
@@ -110,8 +110,8 @@ func (v *homeVerifier) orphans(unknown []statement.Hash) {
 	}
 }
 
-// written tells when a blob was last written to.
-func (v *homeVerifier) written(key statement.Hash) (time.Time, bool) {
+// committed tells when a blob was put in place.
+func (v *homeVerifier) committed(key statement.Hash) (time.Time, bool) {
 	f, _, err := v.blobs.Open(key)
 	if err != nil {
 		return time.Time{}, !errors.Is(err, store.ErrNotFound)

@@ -158,6 +158,11 @@ func (s *Staging) Commit(key statement.Hash) error {
 }
 
 func (s *Staging) commit(key statement.Hash) error {
+	// The time of the commit, so that audit.VerifyHome can tell a blob that is about to be named from one that is left over.
+	from, now := filepath.Join(s.blobs.staging, s.name), time.Now()
+	if err := os.Chtimes(from, now, now); err != nil {
+		return err
+	}
 	// A crash before the sync leaves a staging file with a doubtful end.
 	if err := s.file.Sync(); err != nil {
 		return err
@@ -167,7 +172,6 @@ func (s *Staging) commit(key statement.Hash) error {
 		return err
 	}
 	// A file that is open cannot be renamed on Windows. The name stays ours until it has moved.
-	from := filepath.Join(s.blobs.staging, s.name)
 	if err := s.file.Close(); err != nil {
 		return err
 	}
