@@ -290,7 +290,11 @@ func (p *program) report(what, dir string, r *audit.Report) error {
 	}
 	if r.OK() {
 		if !p.json {
-			p.printf("%s\n", styled(good.Render("sound: nothing was changed")))
+			said := "sound: everything fits the signed checkpoint"
+			if what == "export" {
+				said += "; the key in log.vkey must be log_key on the member's card"
+			}
+			p.printf("%s\n", styled(good.Render(said)))
 		}
 		return nil
 	}
