@@ -69,6 +69,10 @@ var offerCases = []offerCase{
 		change: func(w *world, d *document) { w.forge(d, "\nlabel = ", "\nLabel = ") }},
 	{name: "a key twice", kind: fault.Invalid, text: "line 11: key label is already defined", leaf: "rejected",
 		change: func(w *world, d *document) { w.forge(d, "\nlabel = ", "\nlabel = \"TLP:CLEAR\"\nlabel = ") }},
+	{name: "two keys in the other order", kind: fault.Invalid, text: "not the one rendering of what it says", leaf: "rejected",
+		change: func(w *world, d *document) {
+			w.forge(d, "purpose = \"incident-response\"\nlabel = \"TLP:AMBER\"", "label = \"TLP:AMBER\"\npurpose = \"incident-response\"")
+		}},
 	{name: "no label", kind: fault.Invalid, text: "label", leaf: "rejected",
 		change: func(w *world, d *document) { w.forge(d, "\nlabel = \"TLP:AMBER\"", "") }},
 	{name: "size negative", kind: fault.Invalid, text: "ciphertext_size: -1 is out of bounds", leaf: "rejected",
