@@ -63,7 +63,8 @@ func column1(t *testing.T, db interface {
 	Query(string, ...any) (*sql.Rows, error)
 }, query string, args ...any) (list []string) {
 	t.Helper()
-	rows := must[*sql.Rows](t)(db.Query(query, args...))
+	rows, err := db.Query(query, args...)
+	check(t, err)
 	defer func() { check(t, rows.Close()) }()
 	for rows.Next() {
 		var s string
