@@ -159,7 +159,9 @@ func TestForgedReceipts(t *testing.T) {
 	w.await("alpha", refs[len(forgeries)], "delivered") // so that refusing everything would show
 	for i, f := range forgeries {
 		t.Run(f.name, func(t *testing.T) {
-			x, err := w.person("alpha").Await(t.Context(), refs[i], func(x *ententev1.Exchange) bool { return x.GetAttempts() > 1 })
+			x, err := w.person("alpha").Await(t.Context(), refs[i], func(x *ententev1.Exchange) bool {
+				return x.GetAttempts() > 1 || client.Settled(x.GetState())
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -225,6 +227,23 @@ func TestSilentRecipients(t *testing.T) {
 	last := s.leaves[len(s.leaves)-1]
 	if last.Kind != statement.EventExpired || last.Peers[0] != "bravo" || strings.Contains(s.kinds(0), "confirmed") {
 		t.Errorf("leaves %s", s.kinds(0))
+	}
+}
+
+// Between two attempts an exchange does not outlive deliver_by either. The pauses are 0.5, 1, 2, 4 and 8 s, so nothing
+// would be tried in the second after these ten.
+func TestExpiresInTime(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.start("alpha")
+	sub := submission("bravo")
+	sub.DeliverSeconds = 10
+	x := w.await("alpha", w.send("alpha", sub, []byte("a document"))[0], "expired")
+	if late := x.GetUpdated().AsTime().Sub(x.GetDeliverBy().AsTime()); late < 0 || late > time.Second || x.GetAttempts() != 0 {
+		t.Errorf("expired %s after its time: %v", late, x)
+	}
+	if got := w.state("alpha").kinds(0); !strings.HasSuffix(got, "released expired") {
+		t.Errorf("leaves %q", got)
 	}
 }
 
