@@ -264,6 +264,21 @@ func TestWrongServer(t *testing.T) {
 		t.Errorf("got %q", err)
 	}
 	wantFault(t, node(bravo.nodeAddress), fault.Invalid, "expected the node of alpha at "+bravo.nodeAddress+", but spiffe://bravo/node is not one of alpha's own", "entente.toml")
+
+	// One of alpha's own people pretends to be the node.
+	cfg := w.config(w.parties["alpha"])
+	cfg.Cert = w.person("alpha")
+	pretender, err := NewNodeServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = pretender.Serve(l) }()
+	defer pretender.Stop()
+	wantFault(t, node(l.Addr().String()), fault.Invalid, "but spiffe://alpha/person/alice answered", "entente.toml")
 }
 
 // unused gives an address where nobody listens.
