@@ -69,9 +69,9 @@ func TestUndecryptable(t *testing.T) {
 				t.Fatalf("%v %s", err, raw)
 			}
 			before := w.state("bravo")
-			for range 2 {
+			for _, text := range []string{why(name), "cannot be decrypted"} {
 				got, err := open(t.Context(), bob, d.m.ID)
-				if wantFault(t, err, fault.Failed, "cannot be decrypted"); len(got) != 0 {
+				if wantFault(t, err, fault.Failed, text); len(got) != 0 {
 					t.Errorf("%d bytes were released", len(got))
 				}
 			}
@@ -86,6 +86,17 @@ func TestUndecryptable(t *testing.T) {
 		})
 	}
 	w.start("alpha") // it did not send any of this, so it takes none of the receipts
+}
+
+// why is what a person reads who opens it first.
+func why(name string) string {
+	switch name {
+	case "the inner header of another manifest", "another core":
+		return "cannot be decrypted: document was sealed for another manifest"
+	case "another commitment":
+		return "cannot be decrypted: plaintext is not the one that the manifest commits to"
+	}
+	return "cannot be decrypted: document is undecryptable"
 }
 
 // receipts lists the kinds of the receipts that a member has signed about a document, in their order.
