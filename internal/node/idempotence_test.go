@@ -164,7 +164,8 @@ func TestOpenedAgain(t *testing.T) {
 func TestRecipientDown(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo")
-	w.start("alpha")
+	w.start("alpha", "bravo")
+	w.stop("bravo")
 	ref := w.send("alpha", submission("bravo"), []byte("a document"))[0]
 	x, err := w.person("alpha").Await(t.Context(), ref, func(x *ententev1.Exchange) bool { return x.GetAttempts() > 0 })
 	if err != nil || x.GetState() != "queued" || x.GetLastError() == "" {

@@ -237,7 +237,8 @@ func TestSilentRecipients(t *testing.T) {
 func TestExpiresInTime(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo")
-	w.start("alpha")
+	w.start("alpha", "bravo")
+	w.stop("bravo") // now nobody listens there, so attempts fail at once
 	sub := submission("bravo")
 	sub.DeliverSeconds = 10
 	x := w.await("alpha", w.send("alpha", sub, []byte("a document"))[0], "expired")
