@@ -48,14 +48,13 @@ type Demo struct {
 // demo is a Demo under way.
 type demo struct {
 	Demo
-	world   *World
-	alice   *client.Client
-	bob     *client.Client
-	name    string
-	sum     [32]byte // of the document
-	size    int64
-	sent    *ententev1.SendResponse
-	refused bool
+	world *World
+	alice *client.Client
+	bob   *client.Client
+	name  string
+	sum   [32]byte // of the document
+	size  int64
+	sent  *ententev1.SendResponse
 }
 
 // Run plays the demonstration. It gives an error if any step did not come out as it must; steps after that are not told.
@@ -185,7 +184,7 @@ func (r *demo) refuse(ctx context.Context) (text, why string, err error) {
 	_, err = r.alice.Send(ctx, r.submission("TLP:RED"), bytes.NewReader(IncidentReport))
 	var f *fault.Error
 	if !errors.As(err, &f) || f.Kind != fault.Refused || len(f.Reasons) == 0 {
-		return "", "", fmt.Errorf("a document above the agreed label was not refused: %v", err)
+		return "", "", fmt.Errorf("a document above the agreed label was not refused: %w", err)
 	}
 	return "alice tried the same with TLP:RED, and her own node refused: " + f.Reasons[0].Text, "a refusal names the rule and what would have been needed, and is logged too", nil
 }
@@ -230,25 +229,22 @@ func (r *demo) tamper(ctx context.Context) (text, why string, err error) {
 	return "somebody rewrote one word in a copy of alpha's log, and it was caught: " + report.Problems[0].String(), "a log that does not fit its signed checkpoint convinces nobody", nil
 }
 
-// rewrite turns the log's `denied` into `opened`, as somebody would who has something to hide. Both have six letters.
+// rewrite turns the log's `denied` into `opened`, as somebody would who has something to hide. Both have six letters. The
+// log of a demonstration has fewer than 256 leaves, which is one tile of entries.
 func rewrite(export string) error {
-	changed := false
-	err := filepath.WalkDir(filepath.Join(export, "tile", "entries"), func(path string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		after := strings.Replace(string(b), `"kind":"denied"`, `"kind":"opened"`, 1)
-		changed = changed || after != string(b)
-		return os.WriteFile(path, []byte(after), 0o600)
-	})
-	if err == nil && !changed {
-		err = errors.New("there was nothing to rewrite")
+	tiles, err := filepath.Glob(filepath.Join(export, "tile", "entries", "*", "*"))
+	if err != nil || len(tiles) != 1 {
+		return fmt.Errorf("rewrite log: found %d tiles of entries", len(tiles))
 	}
+	b, err := os.ReadFile(tiles[0])
 	if err != nil {
+		return fmt.Errorf("rewrite log: %w", err)
+	}
+	after := strings.Replace(string(b), `"kind":"denied"`, `"kind":"opened"`, 1)
+	if after == string(b) {
+		return errors.New("rewrite log: there was nothing to rewrite")
+	}
+	if err := os.WriteFile(tiles[0], []byte(after), 0o600); err != nil {
 		return fmt.Errorf("rewrite log: %w", err)
 	}
 	return nil

@@ -257,7 +257,8 @@ func (p *player) advance(command string) {
 		case slices.Contains([]string{"entente", "start", "stop", "kill"}, words[0]):
 			p.show(Line{Command, strings.Join(words, " ")})
 		case words[0] == "exits" || words[0] == "until":
-			p.show(Line{Command, line[strings.Index(line, "entente "):]})
+			_, args, _ := strings.Cut(line, "entente ")
+			p.show(Line{Command, "entente " + args})
 		default:
 			p.show(Line{Checked, line})
 		}

@@ -139,7 +139,7 @@ func backoff(attempts int64) time.Duration {
 	if attempts < 16 {
 		pause = min(limit.RetryFirst<<(attempts-1), limit.RetryMost)
 	}
-	return pause*3/4 + rand.N(pause/2)
+	return pause*3/4 + rand.N(pause/2) //nolint:gosec // jitter is no secret
 }
 
 // describe makes one readable line of an error, for people.

@@ -81,9 +81,9 @@ func readInner(r *bufio.Reader) (Inner, Salt, error) {
 		line, err := r.ReadSlice('\n')
 		text = append(text, line...)
 		switch {
-		case err == bufio.ErrBufferFull || len(text) > limit.Inner:
+		case errors.Is(err, bufio.ErrBufferFull) || len(text) > limit.Inner:
 			return Inner{}, Salt{}, fmt.Errorf("%w: inner header: larger than %d bytes", ErrUndecryptable, limit.Inner)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return Inner{}, Salt{}, fmt.Errorf("%w: inner header: it does not end", ErrUndecryptable)
 		case err != nil:
 			return Inner{}, Salt{}, err

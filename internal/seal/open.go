@@ -237,7 +237,7 @@ func (s *source) Read(b []byte) (int, error) {
 func (s *source) drain() error {
 	buf := make([]byte, limit.Chunk)
 	for {
-		if _, err := s.Read(buf); err == io.EOF {
+		if _, err := s.Read(buf); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("read payload: %w", err)

@@ -240,8 +240,8 @@ func TestRedaction(t *testing.T) {
 	}
 	salt, fileKey := s.sealed.Salt, s.fileKey(t, k)
 	for name, canary := range map[string]string{
-		"key": k.Reveal()[20:40], "salt": hex.EncodeToString(salt[:8]), "salt in decimal": strings.Trim(fmt.Sprint(salt[:4]), "[]"),
-		"file key": hex.EncodeToString(fileKey), "file key in decimal": strings.Trim(fmt.Sprint(fileKey), "[]"),
+		"key": k.Reveal()[20:40], "salt": hex.EncodeToString(salt[:8]), "salt in decimal": strings.Trim(fmt.Sprintf("%d", salt[:4]), "[]"),
+		"file key": hex.EncodeToString(fileKey), "file key in decimal": strings.Trim(fmt.Sprintf("%d", fileKey), "[]"),
 	} {
 		if strings.Contains(strings.ToUpper(log.String()), strings.ToUpper(canary)) {
 			t.Errorf("printed the %s", name)
