@@ -288,7 +288,7 @@ func (v *View) Receipt(manifest statement.Hash, member string, kind statement.Re
 	return row(v.q.Receipt(v.ctx, sqlc.ReceiptParams{Manifest: manifest[:], Member: member, Kind: string(kind)}))
 }
 
-// Receipts gives all receipts of one member about a manifest, as they were signed, sorted by kind from stored to opened.
+// Receipts gives all receipts of one member about a manifest, as they were signed, in no order that means anything.
 func (v *View) Receipts(manifest statement.Hash, member string) ([][]byte, error) {
 	return v.q.Receipts(v.ctx, sqlc.ReceiptsParams{Manifest: manifest[:], Member: member})
 }
