@@ -63,7 +63,15 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	if size != m.Terms.Content.CiphertextSize {
 		return nil, fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
 	}
-	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.SetState(m.Hash, o.Peer, store.Delivering, n.now()) })
+	err = n.DB.Update(ctx, func(tx *store.Tx) error {
+		// It may have been settled since dispatch looked: then it is not there any more, and its state must stay.
+		if err := tx.Retry(o); errors.Is(err, store.ErrNotFound) {
+			return errSettled
+		} else if err != nil {
+			return err
+		}
+		return tx.SetState(m.Hash, o.Peer, store.Delivering, n.now())
+	})
 	if err != nil {
 		return nil, fmt.Errorf("begin delivery: %w", err)
 	}
@@ -73,6 +81,8 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	}
 	return openReceipt(h, raw, o.Peer, n.Config.Member, m)
 }
+
+var errSettled = errors.New("settled already")
 
 // outgoing reads a manifest of ours and its header.
 func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Signed[statement.Manifest], []byte, error) {

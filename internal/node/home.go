@@ -81,6 +81,11 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 	if _, err := os.Lstat(recoveryFile); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Conflict, "choose another folder with --recovery DIR", "there is a recovery key of %s in %s already", o.Member, o.RecoveryDir)
 	}
+	keys, recovery, err := identity.Create(dir, o.RecoveryDir, o.Member, o.Now) // cleans up behind itself
+	if err != nil {
+		return nil, fmt.Errorf("make home: %w", err)
+	}
+	// Only now: what is there is ours, and not that of another init at the same moment.
 	defer func() {
 		if err == nil {
 			return
@@ -92,10 +97,6 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 		_ = os.Remove(recoveryFile)
 		_ = os.Remove(o.RecoveryDir) // only if it is empty
 	}()
-	keys, recovery, err := identity.Create(dir, o.RecoveryDir, o.Member, o.Now)
-	if err != nil {
-		return nil, fmt.Errorf("make home: %w", err)
-	}
 	card, err := statement.Sign(statement.Card{
 		Member: o.Member, Version: 1, Created: o.Now.UTC().Truncate(time.Second), Address: config.Address, Jurisdiction: config.Jurisdiction,
 		Statement: keys.Statement.Public, Recovery: recovery.Public, Log: keys.Log.Public, Witness: keys.Witness.Public, CA: string(keys.CA),

@@ -129,6 +129,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	ententev1.RegisterPeerServiceServer(peerServer, n)
 	ententev1.RegisterNodeServiceServer(nodeServer, n)
 
+	asked := ctx // Wait ends the group's own context in any case
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return peerServer.Serve(peers) })
 	group.Go(func() error { return nodeServer.Serve(people) })
@@ -147,7 +148,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready()
 	}
-	if err := group.Wait(); err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
+	if err := group.Wait(); err != nil && !errors.Is(err, grpc.ErrServerStopped) && asked.Err() == nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil

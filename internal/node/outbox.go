@@ -108,7 +108,7 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	} else {
 		by, err = n.deliver(ctx, o)
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
 		return // done, or we are stopping, which is no failure of the peer's
 	}
 	o.Attempts++

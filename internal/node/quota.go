@@ -60,16 +60,16 @@ func (n *node) used(ctx context.Context, o *offer) (sum int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("add up what is stored: %w", err)
 	}
-	prefix := receivingFrom(o.peer)
-	all, err := n.Blobs.Staged(prefix)
-	own, err2 := n.Blobs.Staged(prefix + o.manifest.Hash.String())
-	sum += all - own
-	for m, size := range n.quota.promised[o.peer] {
-		part, err3 := n.Blobs.Staged(prefix + m.String())
-		sum, err2 = sum+max(size-part, 0), errors.Join(err2, err3)
-	}
-	if err := errors.Join(err, err2); err != nil {
+	staged, err := n.Blobs.Staged(receivingFrom(o.peer))
+	if err != nil {
 		return 0, fmt.Errorf("add up what is staged: %w", err)
+	}
+	delete(staged, o.manifest.Hash.String())
+	for m, size := range n.quota.promised[o.peer] {
+		staged[m.String()] = max(staged[m.String()], size)
+	}
+	for _, size := range staged {
+		sum += size
 	}
 	return sum, nil
 }

@@ -241,7 +241,7 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 	}
 	// What is there from before may end in garbage after a power cut; the hash decides in the end.
 	offset := staging.Size()
-	if _, err := io.Copy(sum, staging.NewReader()); err != nil {
+	if _, err := io.Copy(sum, io.NewSectionReader(interruptible{ctx, staging}, 0, offset)); err != nil {
 		return nil, fmt.Errorf("read staged payload: %w", err)
 	}
 	err = stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Offset{Offset: offset}})
@@ -261,6 +261,8 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 		}
 		return nil, errors.Join(err, staging.Discard())
 	}
+	// From here on the sender cannot end the call in between: its blob would stay, in no quota, until the next start.
+	ctx = context.WithoutCancel(ctx)
 	// A crash after this leaves a blob without a row, which recover removes; the sender has no receipt and tries again.
 	if err := staging.Commit(m.Hash); err != nil {
 		return nil, fmt.Errorf("store payload: %w", err)

@@ -49,6 +49,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if err != nil {
 		return err
 	}
+	defer n.nudge() // also after an error or on asking again: the fact may stand although the answer was lost
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
 		return respond(stream, done, err)
 	}
@@ -58,9 +59,6 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 		return n.deny(ctx, s.manifest, statement.Hash{}, s.manifest.To, policy.Release, s.person, decision)
 	}
 	signed, err := n.release(ctx, s, decision, sub, stream)
-	if err == nil {
-		n.nudge()
-	}
 	return respond(stream, signed, err)
 }
 
@@ -245,6 +243,8 @@ func (n *node) release(ctx context.Context, s *submission, d policy.Decision, su
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sign manifest: %w", err), staging.Discard())
 	}
+	// From here on the person cannot end the call in between: a blob without a row would stay until the next start.
+	ctx = context.WithoutCancel(ctx)
 	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
 	if err := staging.Commit(signed.Hash); err != nil {
 		return nil, fmt.Errorf("store document: %w", err)

@@ -303,16 +303,16 @@ func (b *Blobs) Drop(prefix string) error {
 	})
 }
 
-// Staged adds up the bytes of the staging files whose names begin so.
-func (b *Blobs) Staged(prefix string) (int64, error) {
-	var sum int64
+// Staged gives the sizes of the staging files whose names begin so, by the rest of the name.
+func (b *Blobs) Staged(prefix string) (map[string]int64, error) {
+	sizes := map[string]int64{}
 	err := b.eachStaging(func(info fs.FileInfo) error {
-		if strings.HasPrefix(info.Name(), prefix) {
-			sum += info.Size()
+		if rest, ok := strings.CutPrefix(info.Name(), prefix); ok {
+			sizes[rest] = info.Size()
 		}
 		return nil
 	})
-	return sum, err
+	return sizes, err
 }
 
 func (b *Blobs) eachStaging(fn func(fs.FileInfo) error) error {
