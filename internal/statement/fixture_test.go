@@ -185,8 +185,8 @@ func receipt() statement.Receipt {
 func refusal() statement.Receipt {
 	r := receipt()
 	r.Kind = statement.Refused
-	r.Reasons = []statement.Reason{{Set: "base", Rule: "retention", Text: "retained for 120 days, and agreement harbour-watch allows 90",
-		Needs: "a retention of at most 90 days"}}
+	r.Reasons = []statement.Reason{{Set: "base", Rule: "agreement-superseded", Text: "version 1 of agreement harbour-watch was replaced by version 2",
+		Needs: "a document under version 2"}}
 	return r
 }
 

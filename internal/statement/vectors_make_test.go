@@ -407,11 +407,11 @@ func receiptVectors(t *testing.T) []*vector {
 		{"log-plus", "a log's epoch with a plus", "field log", `"bravo/log/1"`, `"bravo/log/+1"`},
 		{"leaf-negative", "a leaf before the first", "field leaf", "= 17", "= -1"},
 		{"set", "a set of rules that does not exist", "field set", `"base"`, `"basis"`},
-		{"rule-space", "a rule's id with a space", "field rule", `"retention"`, `"re tention"`},
-		{"text-empty", "a reason without words", "field text", `"retained for 120 days, and agreement harbour-watch allows 90"`, `""`},
-		{"text-newline", "a reason of two lines", "field text", "retained for", `retained\nfor`},
-		{"text-long", "a reason of 1,025 bytes", "field text", "retained for 120 days, and agreement harbour-watch allows 90", strings.Repeat("x", 1025)},
-		{"needs-missing", "a reason without what was needed", "field needs", "needs = \"a retention of at most 90 days\"\n", ""},
+		{"rule-space", "a rule's id with a space", "field rule", `"agreement-superseded"`, `"agreement superseded"`},
+		{"text-empty", "a reason without words", "field text", `"version 1 of agreement harbour-watch was replaced by version 2"`, `""`},
+		{"text-newline", "a reason of two lines", "field text", "was replaced", `was\nreplaced`},
+		{"text-long", "a reason of 1,025 bytes", "field text", "version 1 of agreement harbour-watch was replaced by version 2", strings.Repeat("x", 1025)},
+		{"needs-missing", "a reason without what was needed", "field needs", "needs = \"a document under version 2\"\n", ""},
 		{"from-other", "a receipt in another member's name", "signers", `from = "bravo"`, `from = "charlie"`},
 	} {
 		body := edited(t, text, e.from, e.to)
