@@ -63,6 +63,9 @@ func (h *Home) SignAgreement(ctx context.Context, raw []byte) ([]byte, error) {
 	if err := parties(history, draft.Terms); err != nil {
 		return nil, err
 	}
+	if err := draft.Verify(history.Verifiers(draft.Terms.Parties...)); err != nil {
+		return nil, fault.New(fault.Invalid, "somebody's copy is damaged or forged; ask for it again", "sign agreement %s: %w", draft.Terms.Name, err)
+	}
 	if !slices.Contains(draft.Terms.Parties, h.Config.Member) {
 		return nil, fault.New(fault.Misused, "only its parties sign an agreement", "sign agreement %s: %s is not a party", draft.Terms.Name, h.Config.Member)
 	}

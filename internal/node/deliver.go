@@ -22,7 +22,7 @@ import (
 // stored or refused, is durable here, or when deliver_by has passed, which ends an attempt under way as well. It gives
 // deliver_by, if it came to read it.
 func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err error) {
-	m, header, err := n.outgoing(ctx, o.Statement)
+	m, err := n.outgoing(ctx, o.Statement)
 	if err != nil {
 		return by, err
 	}
@@ -32,7 +32,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err
 	}
 	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
 	defer cancel()
-	receipt, err := n.offer(attempt, o, m, header)
+	receipt, err := n.offer(attempt, o, m)
 	if err == nil {
 		return by, n.delivered(ctx, o, receipt)
 	}
@@ -43,7 +43,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err
 }
 
 // offer speaks to the recipient and gives its receipt, verified.
-func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], header []byte) (*statement.Signed[statement.Receipt], error) {
+func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest]) (*statement.Signed[statement.Receipt], error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return nil, err
@@ -54,6 +54,11 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	}
 	if !h.InGoodStanding(o.Peer) {
 		return nil, fmt.Errorf("%s is not in good standing", o.Peer)
+	}
+	var header []byte
+	err = n.DB.View(ctx, func(v *store.View) (err error) { header, err = v.Header(m.Hash); return err })
+	if err != nil {
+		return nil, fmt.Errorf("read age header: %w", err)
 	}
 	blob, size, err := n.Blobs.Open(m.Hash)
 	if err != nil {
@@ -79,27 +84,19 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	if err != nil {
 		return nil, err
 	}
-	return openReceipt(h, raw, o.Peer, n.Config.Member, m)
+	return openReceipt(h, raw, o.Peer, n.Config.Member, m, n.now())
 }
 
 var errSettled = errors.New("settled already")
 
-// outgoing reads a manifest of ours and its header.
-func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Signed[statement.Manifest], []byte, error) {
+// outgoing reads a manifest of ours.
+func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Signed[statement.Manifest], error) {
 	var row store.Manifest
-	var header []byte
-	err := n.DB.View(ctx, func(v *store.View) (err error) {
-		if row, err = v.Manifest(hash); err != nil {
-			return err
-		}
-		header, err = v.Header(hash)
-		return err
-	})
+	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.Manifest(hash); return err })
 	if err != nil {
-		return nil, nil, fmt.Errorf("read manifest: %w", err)
+		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	m, err := n.openOwn(row.Raw)
-	return m, header, err
+	return n.openOwn(row.Raw)
 }
 
 // callDeliver speaks the protocol once. ctx ends it at any point; what the recipient holds then is where it goes on.
@@ -181,7 +178,7 @@ func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, enten
 }
 
 // openReceipt verifies a receipt and that it is about exactly this.
-func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Signed[statement.Manifest]) (*statement.Signed[statement.Receipt], error) {
+func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Signed[statement.Manifest], now time.Time) (*statement.Signed[statement.Receipt], error) {
 	r, err := statement.Open[statement.Receipt](raw, h.Verifiers(from))
 	if err != nil {
 		return nil, fmt.Errorf("verify receipt of %s: %w", from, err)
@@ -189,13 +186,17 @@ func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Si
 	if t := r.Terms; t.From != from || t.To != to || t.Manifest != m.Hash || t.ID != m.Terms.ID {
 		return nil, fmt.Errorf("verify receipt of %s: it is about something else: %s %s from %s", from, t.Kind, t.Manifest.Short(), t.From)
 	}
-	return r, checkLog(h, r.Terms)
+	return r, checkReceipt(h, r.Terms, m.Terms.Created, now)
 }
 
-// checkLog checks that a receipt names the log on its signer's card. A leaf of another log could never be asked for.
-func checkLog(h *member.History, r statement.Receipt) error {
+// checkReceipt checks that a receipt names the log on its signer's card, since a leaf of another log could never be asked
+// for, and a time between the manifest's and now, as far as honest clocks differ.
+func checkReceipt(h *member.History, r statement.Receipt, created, now time.Time) error {
 	if m, ok := h.Member(r.From); !ok || r.Log != m.Log.Name() {
 		return fmt.Errorf("verify receipt of %s: it names %s, which is not the log on its card", r.From, r.Log)
+	}
+	if r.At.Before(created.Add(-limit.ClockSkew)) || r.At.After(now.Add(limit.ClockSkew)) {
+		return fmt.Errorf("verify receipt of %s: it is dated %s, which is before the document or in the future", r.From, r.At.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -299,9 +300,6 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 	if t.Kind != statement.Opened && t.Kind != statement.Undecryptable || t.From != peer || t.To != n.Config.Member {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "receipt %q of %s for %s cannot be returned by %s", t.Kind, t.From, t.To, peer))
 	}
-	if err := checkLog(h, t); err != nil {
-		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
-	}
 	now := n.now()
 	err = n.commit(ctx, func(tx *store.Tx) error {
 		exchange, err := tx.Exchange(t.Manifest, peer)
@@ -311,14 +309,20 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		if err != nil {
 			return err
 		}
+		if err := followsOn(tx, h, exchange, t, now); err != nil {
+			return err
+		}
 		if err := tx.PutReceipt(r); err != nil {
 			return err
 		}
 		_, err = tx.Record(statement.Event{Kind: statement.EventConfirmed, Time: now, ID: t.ID, Manifest: t.Manifest, Receipt: r.Hash, Peers: []string{peer}})
 		return err
 	})
+	var cause *fault.Error
 	switch {
 	case errors.Is(err, store.ErrExists):
+	case errors.As(err, &cause) && cause.Kind == fault.Invalid:
+		return nil, n.reject(ctx, peer, cause)
 	case errors.Is(err, store.ErrNotFound):
 		return nil, n.reject(ctx, peer, fault.New(fault.NotFound, "", "no document %s was sent to %s", t.Manifest.Short(), peer))
 	case errors.Is(err, store.ErrConflict):
@@ -327,4 +331,29 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		return nil, fmt.Errorf("record receipt: %w", err)
 	}
 	return &ententev1.ReturnResponse{}, nil
+}
+
+// followsOn checks that a later receipt fits what is known of its exchange: there is a time and a log for it, it does not
+// contradict an earlier one, and the document was stored before. The receipt `stored` may still be on its way.
+func followsOn(tx *store.Tx, h *member.History, e store.Exchange, r statement.Receipt, now time.Time) error {
+	if err := checkReceipt(h, r, e.Created, now); err != nil {
+		return fault.New(fault.Invalid, "", "%w", err)
+	}
+	switch e.State {
+	case store.Queued, store.Delivering:
+		return fault.New(fault.Transient, "", "the receipt that %s is stored has not arrived yet", e.Ref())
+	case store.Refused:
+		return fault.New(fault.Invalid, "", "%s was refused, and cannot be %s", e.Ref(), r.Kind)
+	}
+	other := statement.Opened
+	if r.Kind == other {
+		other = statement.Undecryptable
+	}
+	switch _, err := tx.Receipt(r.Manifest, r.From, other); {
+	case err == nil:
+		return fault.New(fault.Invalid, "", "%s has a receipt %q, and cannot be %s", e.Ref(), other, r.Kind)
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	return nil
 }

@@ -106,8 +106,13 @@ func ReadFounding(file []byte) (*Founding, error) {
 		f.Founders = append(f.Founders, Founder{Name: card.Terms.Member, Address: card.Terms.Address, Jurisdiction: card.Terms.Jurisdiction,
 			Fingerprint: statement.Fingerprint(card.Hash), Signed: slices.Contains(charter.Signed, card.Terms.Member+"/statement")})
 	}
-	// Everything but the signatures must already be as it must be in the end.
-	if _, err := member.Found(&statement.Signed[statement.Charter]{Raw: charter.Raw, Text: charter.Text, Hash: charter.Hash, Terms: charter.Terms}, f.Cards...); err != nil {
+	// All but the missing signatures must already be as it must be in the end. Those that are there are checked with the
+	// keys in the text, which the founders vouch for by comparing fingerprints.
+	h, err := member.Found(&statement.Signed[statement.Charter]{Raw: charter.Raw, Text: charter.Text, Hash: charter.Hash, Terms: charter.Terms}, f.Cards...)
+	if err == nil {
+		err = charter.Verify(h.Verifiers())
+	}
+	if err != nil {
 		return nil, bad("%w", err)
 	}
 	return f, nil

@@ -86,6 +86,10 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 			return exchangeError(req.GetExchange(), err)
 		}
 		for _, e := range found {
+			// Another member may have used the same id for a document of its own.
+			if e.Manifest != found[0].Manifest {
+				return exchangeError(req.GetExchange(), fmt.Errorf("%.80q %w: %s and %s", req.GetExchange(), store.ErrAmbiguous, found[0].Ref(), e.Ref()))
+			}
 			m, err := describeExchange(v, e)
 			if err != nil {
 				return err
@@ -125,7 +129,7 @@ func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, err
 		}
 		// What was delivered goes on at the recipient; its later receipts say how.
 		if e.State == store.Delivered && (r.Terms.Kind == statement.Opened || r.Terms.Kind == statement.Undecryptable) {
-			out.State = string(r.Terms.Kind)
+			out.State, out.Updated = string(r.Terms.Kind), timestamppb.New(r.Terms.At)
 		}
 		out.Receipts = append(out.Receipts, &ententev1.Receipt{Raw: raw, Kind: string(r.Terms.Kind), At: timestamppb.New(r.Terms.At), Log: r.Terms.Log,
 			Leaf: r.Terms.Leaf, From: r.Terms.From, Reasons: reasonMessages(r.Terms.Reasons)})

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 
 	"entente.example/internal/fault"
-	"entente.example/internal/member"
 	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
 	"entente.example/internal/seal"
@@ -49,6 +48,13 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 	doc, err := seal.Verify(o.header, interruptible{ctx, blob}, &o.manifest.Terms, n.sealing...)
 	if err != nil {
 		return n.undecryptable(ctx, o, err)
+	}
+	// Reading the whole document may have taken minutes: what was permitted then is asked again.
+	if o, err = n.findOpening(ctx, o.person.Name, o.exchange.Ref()); err != nil {
+		return err
+	}
+	if !o.decision.Permit {
+		return n.deny(ctx, o.manifest.Terms, o.manifest.Hash, []string{o.manifest.Terms.From}, policy.Open, o.person, o.decision)
 	}
 	if err := n.recordOpening(ctx, o); err != nil {
 		return err
@@ -97,21 +103,8 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.Verifiers(e.From)); err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
 	}
-	o.decision, err = n.decideOpen(ctx, h, o)
+	o.decision, err = n.decide(ctx, policy.Open, h, o.manifest.Terms, o.person)
 	return o, err
-}
-
-func (n *node) decideOpen(ctx context.Context, h *member.History, o *opening) (policy.Decision, error) {
-	request := policy.Request{Stage: policy.Open, Manifest: o.manifest.Terms, AgreementHash: o.manifest.Terms.AgreementHash, History: h,
-		Self: n.Config.Member, Person: o.person, Now: n.now()}
-	agreement, err := n.agreementByHash(ctx, h, o.manifest.Terms.AgreementHash)
-	if err != nil {
-		return policy.Decision{}, err
-	}
-	if agreement != nil {
-		request.Agreement = &agreement.Terms
-	}
-	return policy.Decide(request), nil
 }
 
 // exchangeError says what a person can do about a reference that fits nothing or too much.
@@ -130,7 +123,7 @@ func exchangeError(ref string, err error) error {
 func (n *node) recordOpening(ctx context.Context, o *opening) error {
 	now := n.now()
 	event := statement.Event{Kind: statement.EventOpened, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
-		Stage: string(policy.Open), Rules: o.decision.Rules, Private: private(o.person, o.decision)}
+		Stage: string(policy.Open), Rules: o.decision.Rules, Private: n.private(o.person, o.decision)}
 	err := n.commit(ctx, func(tx *store.Tx) error {
 		_, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Opened)
 		if err == nil {
@@ -173,7 +166,7 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	}
 	now := n.now()
 	event := statement.Event{Kind: statement.EventUndecryptable, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
-		Stage: string(policy.Open), Rules: o.decision.Rules, Private: append(private(o.person, o.decision), statement.Private{Field: "error", Value: []byte(cause.Error())})}
+		Stage: string(policy.Open), Rules: o.decision.Rules, Private: append(n.private(o.person, o.decision), statement.Private{Field: "error", Value: []byte(cause.Error())})}
 	err := n.commit(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Undecryptable); !errors.Is(err, store.ErrNotFound) {
 			return err

@@ -28,9 +28,9 @@ func (n *node) outbox(ctx context.Context) error {
 			n.log.Error("cannot read the outbox", "error", err)
 			next = n.now().Add(limit.RetryFirst)
 		}
-		pause := time.Hour // a nudge ends it
+		pause := limit.RetryMost // a nudge ends it
 		if !next.IsZero() {
-			pause = max(next.Sub(n.now()), 10*time.Millisecond)
+			pause = min(pause, max(next.Sub(n.now()), 10*time.Millisecond))
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -73,7 +73,11 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 		if due, err = v.Due(now, limit.Page); err != nil {
 			return err
 		}
-		next, err = v.NextDue(now)
+		if next, err = v.NextDue(now); err != nil || next.Sub(now) <= 2*limit.RetryMost {
+			return err
+		}
+		// No pause is that long: the clock was ahead when this was noted.
+		due, err = v.Due(next, limit.Page)
 		return err
 	})
 	if err != nil {

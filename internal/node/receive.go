@@ -165,21 +165,18 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 	if !n.holdsKey(m) {
 		return n.refuse(ctx, o, base("sealed-for", "the manifest names a sealing key that this member does not hold", "a document sealed for the key on the newest card"))
 	}
-	request := policy.Request{Stage: policy.Accept, Manifest: m, AgreementHash: m.AgreementHash, History: o.history, Self: n.Config.Member, Now: n.now()}
-	agreement, err := n.agreementByHash(ctx, o.history, m.AgreementHash)
-	if err != nil {
+	if o.decision, err = n.decide(ctx, policy.Accept, o.history, m, nil); err != nil {
 		return nil, err
 	}
-	if agreement != nil {
-		request.Agreement = &agreement.Terms
-	}
-	o.decision = policy.Decide(request)
 	if o.decision.Transient {
 		// A charter that has not arrived here yet, or a clock: that passes, so it is no refusal.
 		return nil, fault.New(fault.Transient, "", "%s", o.decision.Reasons[0].Text)
 	}
 	if !o.decision.Permit {
 		return n.refuse(ctx, o, o.decision.Reasons...)
+	}
+	if m.Content.CiphertextSize < seal.LeastPayload {
+		return n.refuse(ctx, o, base("payload", fmt.Sprintf("a payload of %d bytes holds no document", m.Content.CiphertextSize), fmt.Sprintf("an age payload, which has at least %d bytes", seal.LeastPayload)))
 	}
 	if err := n.reserve(ctx, o); err != nil {
 		return nil, err
@@ -206,22 +203,6 @@ func (n *node) holdsKey(m statement.Manifest) bool {
 		hash, err := seal.RecipientHash(k.Recipient())
 		return err == nil && hash == m.SealedFor[at]
 	})
-}
-
-func (n *node) agreementByHash(ctx context.Context, h *member.History, hash statement.Hash) (*statement.Signed[statement.Agreement], error) {
-	var row store.Agreement
-	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.AgreementByHash(hash); return err })
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find agreement: %w", err)
-	}
-	a, err := openAgreement(h, row.Raw)
-	if err != nil {
-		return nil, fmt.Errorf("open agreement: %w", err)
-	}
-	return a, nil
 }
 
 // take receives the payload, makes it durable, and then, in one transaction, writes down that it is here.
@@ -330,7 +311,7 @@ func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind,
 		}
 	}
 	if o.decision.Record != nil {
-		event.Private = private(nil, o.decision)
+		event.Private = n.private(nil, o.decision)
 	}
 	var raw []byte
 	err := n.commit(ctx, func(tx *store.Tx) error {

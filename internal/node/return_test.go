@@ -3,11 +3,15 @@ package node_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"entente.example/internal/client"
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -16,8 +20,20 @@ import (
 func TestReturns(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
-	w.damaged = true // bravo's home does not know what is signed in its name
-	w.start("alpha")
+	w.damaged = true // the homes of bravo and charlie do not know what is signed in their names
+	keys := w.keys("bravo")
+	var stores atomic.Bool
+	w.play("bravo", &recipient{deliver: func(m *statement.Unsigned[statement.Manifest], s grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+		if !stores.Load() {
+			return fault.New(fault.Transient, "", "not yet")
+		}
+		r, err := statement.Sign(receiptOf(m.Hash, m.Terms.ID), keys.Statement)
+		if err != nil {
+			return err
+		}
+		return answerReceipt(s, r.Raw)
+	}})
+	w.start("alpha", "charlie")
 	ref := w.send("alpha", submission("bravo"), []byte("for bravo"))[0]
 	other := w.send("alpha", submission("charlie"), []byte("for charlie"))[0]
 	hashOf := func(ref string) statement.Hash {
@@ -32,7 +48,7 @@ func TestReturns(t *testing.T) {
 		return h
 	}
 	id, otherID := strings.Split(ref, "/")[1], strings.Split(other, "/")[1]
-	bravo, keys := w.peer("bravo", "alpha"), w.keys("bravo")
+	bravo := w.peer("bravo", "alpha")
 	returns := func(edit func(*statement.Receipt)) error {
 		r := receiptOf(hashOf(ref), id)
 		r.Kind = statement.Opened
@@ -44,6 +60,16 @@ func TestReturns(t *testing.T) {
 		_, err = bravo.conn.Return(t.Context(), &ententev1.ReturnRequest{Receipt: s.Raw})
 		return err
 	}
+	// What was not stored cannot have been opened; the receipt `stored` may still be on its way, so this passes.
+	before := w.state("alpha")
+	wantFault(t, returns(func(*statement.Receipt) {}), fault.Transient, "has not arrived yet")
+	if got := w.state("alpha").kinds(len(before.leaves)); got != "" && got != "delivered" {
+		t.Errorf("leaves %q", got)
+	}
+	stores.Store(true)
+	w.await("alpha", ref, "delivered")
+	w.await("alpha", other, "delivered")
+
 	at := time.Now().UTC().Truncate(time.Second)
 	opened := func(r *statement.Receipt) { r.At = at }
 	for _, c := range []struct {
@@ -62,10 +88,13 @@ func TestReturns(t *testing.T) {
 			r.Kind, r.Reasons = statement.Refused, []statement.Reason{{Set: "base", Rule: "x", Text: "y", Needs: "z"}}
 		}, fault.Invalid, "cannot be returned by bravo", "rejected"},
 		{"of another log", func(r *statement.Receipt) { r.Log = "bravo/log/2" }, fault.Invalid, "not the log on its card", "rejected"},
+		{"dated before the document", func(r *statement.Receipt) { r.At = at.Add(-limit.ClockSkew - time.Hour) }, fault.Invalid, "before the document", "rejected"},
+		{"dated in the future", func(r *statement.Receipt) { r.At = at.Add(limit.ClockSkew + time.Hour) }, fault.Invalid, "in the future", "rejected"},
 		{"opened", opened, 0, "", "confirmed"},
 		{"opened, the same again", opened, 0, "", ""},
 		{"opened, at another time", func(r *statement.Receipt) { r.At = at.Add(time.Second) }, fault.Conflict, "returned another receipt", "rejected"},
 		{"opened, under another leaf", func(r *statement.Receipt) { r.At, r.Leaf = at, 8 }, fault.Conflict, "returned another receipt", "rejected"},
+		{"undecryptable, after opened", func(r *statement.Receipt) { r.Kind = statement.Undecryptable }, fault.Invalid, "cannot be undecryptable", "rejected"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := w.state("alpha")

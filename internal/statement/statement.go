@@ -187,6 +187,22 @@ func ParseDraft[T Terms](raw []byte) (*Unsigned[T], error) {
 	return d, nil
 }
 
+// Verify checks the signature lines that a draft has: each must be good under a known key. A draft without any is sound.
+// Whether lines are missing is another question, which Missing answers.
+func (d *Unsigned[T]) Verify(known note.Verifiers) error {
+	if len(d.Signed) == 0 {
+		return nil
+	}
+	e, err := split(d.Raw)
+	if err == nil {
+		err = e.verify(known)
+	}
+	if err != nil {
+		return fmt.Errorf("verify draft %s: %w", d.Hash.Short(), err)
+	}
+	return nil
+}
+
 // finish parses what was verified and compares the signature lines with what the terms ask for.
 func finish[T Terms](e *envelope, parse func([]byte) (T, error)) (*Signed[T], error) {
 	terms, err := parse(e.text)
@@ -222,13 +238,4 @@ func HashOf(raw []byte) (Hash, error) {
 		return Hash{}, fmt.Errorf("name statement: %w", err)
 	}
 	return HashBytes(e.text), nil
-}
-
-// SignersOf lists the key names on a statement's signature lines, sorted. It verifies nothing: it tells which keys to look up.
-func SignersOf(raw []byte) ([]string, error) {
-	e, err := split(raw)
-	if err != nil {
-		return nil, err
-	}
-	return e.names(), nil
 }

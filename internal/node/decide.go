@@ -1,0 +1,145 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/member"
+	"entente.example/internal/policy"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// decide asks the policies about a manifest at a stage, with all that this member knows now. p is nil at Accept.
+func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History, m statement.Manifest, p *policy.Person) (policy.Decision, error) {
+	request := policy.Request{Stage: stage, Manifest: m, AgreementHash: m.AgreementHash, History: h, Self: n.Config.Member, Person: p, Now: n.now()}
+	named, err := n.agreement(ctx, h, m.AgreementHash)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if named != nil {
+		request.Agreement = &named.Terms
+	}
+	versions, err := n.versions(ctx, h, m.Agreement)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if newest := begun(versions, request.Now); newest != nil {
+		request.Newest = newest.Terms.Version
+	}
+	return policy.Decide(request), nil
+}
+
+// agreement finds an agreement by its hash, and verifies it again; nil if this member has none.
+func (n *node) agreement(ctx context.Context, h *member.History, hash statement.Hash) (*statement.Signed[statement.Agreement], error) {
+	var row store.Agreement
+	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.AgreementByHash(hash); return err })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find agreement: %w", err)
+	}
+	a, err := openAgreement(h, row.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("open agreement: %w", err)
+	}
+	return a, nil
+}
+
+// versions gives the versions of an agreement that this member has, oldest first, each verified again.
+func (n *node) versions(ctx context.Context, h *member.History, name string) ([]*statement.Signed[statement.Agreement], error) {
+	var rows []store.Agreement
+	err := n.DB.View(ctx, func(v *store.View) (err error) { rows, err = v.Agreements(); return err })
+	if err != nil {
+		return nil, fmt.Errorf("find agreement: %w", err)
+	}
+	var list []*statement.Signed[statement.Agreement]
+	for _, r := range rows {
+		if r.Name != name {
+			continue
+		}
+		a, err := openAgreement(h, r.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("open agreement: %w", err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// begun gives the newest version that has begun. It replaces those before it; one that begins later replaces nothing yet.
+func begun(versions []*statement.Signed[statement.Agreement], now time.Time) *statement.Signed[statement.Agreement] {
+	for _, a := range slices.Backward(versions) {
+		if !now.Before(a.Terms.NotBefore) {
+			return a
+		}
+	}
+	return nil
+}
+
+// agreementNamed gives the version under which something can be sent now; if none has begun, the first, so that the
+// policies can say when it does.
+func (n *node) agreementNamed(ctx context.Context, h *member.History, name string) (*statement.Signed[statement.Agreement], error) {
+	versions, err := n.versions(ctx, h, name)
+	if err != nil {
+		return nil, err
+	}
+	if a := begun(versions, n.now()); a != nil {
+		return a, nil
+	}
+	if len(versions) > 0 {
+		return versions[0], nil
+	}
+	var known []string
+	err = n.DB.View(ctx, func(v *store.View) error {
+		rows, err := v.Agreements()
+		for _, r := range rows {
+			known = append(known, r.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list agreements: %w", err)
+	}
+	hint := "adopt one first: entente agreement draft, sign, adopt"
+	if len(known) > 0 {
+		hint = "the agreements here are " + strings.Join(slices.Compact(known), ", ")
+	}
+	return nil, fault.New(fault.Misused, hint, "there is no agreement %.80q at %s", name, n.Config.Member)
+}
+
+// private is what stands behind a leaf about a decision: who, and the full record.
+func (n *node) private(p *policy.Person, d policy.Decision) []statement.Private {
+	list := []statement.Private{{Field: "decision", Value: d.Record}}
+	if p != nil {
+		list = append(list, statement.Private{Field: "person", Value: []byte(n.spiffe(p.Name))})
+	}
+	return list
+}
+
+// spiffe is the SPIFFE ID of one of our own people.
+func (n *node) spiffe(person string) string {
+	return "spiffe://" + n.Config.Member + "/person/" + person
+}
+
+// deny writes down that a policy refused one of our own people, and tells them why.
+func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision) error {
+	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: d.Rules, Private: n.private(p, d)}
+	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
+	if err != nil {
+		return fmt.Errorf("record denial: %w", err)
+	}
+	hint := "entente agreement show " + m.Agreement + " prints what is agreed"
+	if slices.ContainsFunc(d.Reasons, func(r statement.Reason) bool { return strings.HasPrefix(r.Rule, "role-") }) {
+		hint = "roles stand in " + PeopleFile + "; entente person list shows them"
+	}
+	f := fault.New(fault.Refused, hint, "policy refuses to %s this document", stage)
+	f.Reasons = d.Reasons
+	return f
+}
