@@ -156,7 +156,7 @@ func (r *demo) receipt(ctx context.Context) (text, why string, err error) {
 			return "", "", fmt.Errorf("%s ended as %q without a receipt `stored`", ref, x.GetState())
 		}
 	}
-	return "bravo and charlie signed receipts: stored, and they can open it", "each receipt names a leaf in its signer's log, so it cannot be denied later", nil
+	return "bravo and charlie signed receipts: stored, and they can open it", "each is signed, so it cannot be denied later, and names a leaf in its signer's log", nil
 }
 
 func (r *demo) open(ctx context.Context) (text, why string, err error) {
@@ -226,7 +226,7 @@ func (r *demo) tamper(ctx context.Context) (text, why string, err error) {
 	if report.OK() {
 		return "", "", fmt.Errorf("a rewritten log was not caught")
 	}
-	return "somebody rewrote one word in a copy of alpha's log, and it was caught: " + report.Problems[0].String(), "a log that does not fit its signed checkpoint convinces nobody", nil
+	return "somebody without alpha's log key rewrote one word in a copy of its log, and it was caught: " + report.Problems[0].String(), "a log that does not fit its signed checkpoint convinces nobody", nil
 }
 
 // rewrite turns the log's `denied` into `opened`, as somebody would who has something to hide. Both have six letters. The
