@@ -7,6 +7,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -57,7 +58,50 @@ func Create(path string, content []byte) error {
 		_ = os.Remove(path) // half a file must not look like a whole one
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	return SyncDir(filepath.Dir(path))
+	if err := SyncDir(filepath.Dir(path)); err != nil {
+		_ = os.Remove(path) // whoever finds it later would take its name for durable
+		return err
+	}
+	return nil
+}
+
+// MkdirAll makes a folder, and those above it, that only their owner may enter. When it has returned nil, its name survives a
+// power cut, also if somebody else has just made it.
+func MkdirAll(path string) error {
+	parent := filepath.Dir(path)
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) && parent != path {
+		if err := MkdirAll(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return syncMade(path, parent)
+	}
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if err := SyncDir(parent); err != nil {
+		_ = os.Remove(path) // a later call would find it and take its name for durable
+		return err
+	}
+	return nil
+}
+
+// syncMade makes the name of a folder durable that was there. Where we may not read the folder above, we did not make it.
+func syncMade(path, parent string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("make folder: %s is there, and is none", path)
+	}
+	if err := SyncDir(parent); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // SyncDir makes the names in a directory durable. Windows has no such call and does not need it.

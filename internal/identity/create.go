@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
@@ -76,27 +77,23 @@ func checkPlaces(dir, recoveryDir string) error {
 // writeRecovery writes the recovery key and returns what removes it again.
 func writeRecovery(path string, key *statement.Key) (undo func() error, err error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("make folder for the recovery key: %w", err)
 	}
-	err = writeNew(path, []byte(key.Reveal()+"\n"))
+	err = durable.Create(path, []byte(key.Reveal()+"\n"))
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fault.New(fault.Conflict, "move it away if it belongs to another member, or choose another folder", "there is a recovery key already: %s", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write recovery key: %w", err)
 	}
-	undo = func() error { return os.Remove(path) }
-	if err := syncDir(dir); err != nil {
-		return nil, errors.Join(fmt.Errorf("sync folder of the recovery key: %w", err), undo())
-	}
-	return undo, nil
+	return func() error { return os.Remove(path) }, nil
 }
 
 // createHome puts a home together beside dir and renames it. Before the rename there is no home, after it a whole one.
 func createHome(dir, member string, now time.Time) error {
 	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent); err != nil {
 		return fmt.Errorf("make folder for home: %w", err)
 	}
 	building, err := os.MkdirTemp(parent, filepath.Base(dir)+".new-*") // MkdirTemp uses 0700
@@ -118,7 +115,7 @@ func createHome(dir, member string, now time.Time) error {
 		err = fault.New(fault.Failed, "give a folder that does not exist yet; a home cannot be a mount point, but it can lie below one", "cannot make home %s: %w", dir, err)
 		return errors.Join(err, os.RemoveAll(building))
 	}
-	if err := syncDir(parent); err != nil {
+	if err := durable.SyncDir(parent); err != nil {
 		return fmt.Errorf("sync folder of home: %w", err)
 	}
 	return nil
@@ -131,18 +128,13 @@ func fill(dir, member string, now time.Time) error {
 		return err
 	}
 	for _, sub := range []string{keysDir, certsDir, peopleDir} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+		if err := durable.MkdirAll(filepath.Join(dir, sub)); err != nil {
 			return fmt.Errorf("make home: %w", err)
 		}
 	}
 	for name, content := range files {
-		if err := writeNew(filepath.Join(dir, name), content); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
-	}
-	for _, sub := range []string{keysDir, certsDir, peopleDir, "."} {
-		if err := syncDir(filepath.Join(dir, sub)); err != nil {
-			return fmt.Errorf("sync home: %w", err)
+		if err := durable.Create(filepath.Join(dir, name), content); err != nil {
+			return fmt.Errorf("make home: %w", err)
 		}
 	}
 	return nil

@@ -20,55 +20,6 @@ const (
 	peopleDir = "people"
 )
 
-// writeNew writes a file that must not exist yet, readable by its owner only, and syncs it. The file's name is durable
-// only after its directory was synced too.
-func writeNew(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path)) // half a key must not look like one
-	}
-	return nil
-}
-
-// replace writes a file beside path and renames it over path, so that a crash leaves the old file or the new one.
-func replace(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // CreateTemp uses 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a directory durable. Windows has no such call and does not need it.
-func syncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // readPrivate reads a file that nobody but its owner may read or write.
 func readPrivate(path string) ([]byte, error) { return read(path, true) }
 

@@ -59,7 +59,7 @@ func TestCreate(t *testing.T) {
 	if raw, err := os.ReadFile(filepath.Join(apart, "alpha.key")); err != nil || strings.TrimSpace(string(raw)) != recovery.Reveal() {
 		t.Errorf("recovery key was not written: %v", err)
 	}
-	if key, err := LoadRecovery(filepath.Join(apart, "alpha.key"), "alpha"); err != nil || key.Public != recovery.Public {
+	if key, err := loadKey(filepath.Join(apart, "alpha.key")); err != nil || key.Public != recovery.Public {
 		t.Errorf("recovery key cannot be read back: %v", err)
 	}
 

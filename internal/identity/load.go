@@ -74,19 +74,6 @@ func LoadCA(dir, member string) ([]byte, error) {
 	return b, nil
 }
 
-// LoadRecovery reads a recovery key, for the moments when it is brought back from where it is kept. Its permissions are
-// checked as those of all keys.
-func LoadRecovery(path, member string) (*statement.Key, error) {
-	key, err := loadKey(path)
-	if err != nil {
-		return nil, err
-	}
-	if key.Name() != member+"/recovery" {
-		return nil, fault.New(fault.Invalid, "give the file that init wrote apart", "%s holds the key %.80q, which is not the recovery key of %s", path, key.Name(), member)
-	}
-	return key, nil
-}
-
 func loadKey(path string) (*statement.Key, error) {
 	b, err := readPrivate(path)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 )
@@ -36,15 +37,15 @@ func (k *Keys) IssuePerson(dir, name string, now time.Time) error {
 		return err
 	}
 	people := filepath.Join(dir, peopleDir)
-	if err := os.MkdirAll(people, 0o700); err != nil {
+	if err := durable.MkdirAll(people); err != nil {
 		return fmt.Errorf("make folder for people: %w", err)
 	}
 	// The key goes first. A crash in between leaves a new key with an old certificate or none: LoadPerson says that
 	// they do not belong together, and issuing again mends it.
-	if err := replace(filepath.Join(people, name+".key"), p.keyPEM()); err != nil {
+	if err := durable.Replace(filepath.Join(people, name+".key"), p.keyPEM()); err != nil {
 		return fmt.Errorf("write key of %s: %w", name, err)
 	}
-	if err := replace(filepath.Join(people, name+".pem"), p.certPEM()); err != nil {
+	if err := durable.Replace(filepath.Join(people, name+".pem"), p.certPEM()); err != nil {
 		return fmt.Errorf("write certificate of %s: %w", name, err)
 	}
 	return nil
