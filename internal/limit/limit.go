@@ -119,6 +119,9 @@ const (
 const (
 	// PeerStaged bounds the bytes stored and staged for one peer, unless the configuration says otherwise.
 	PeerStaged int64 = 64 << 30
+	// DocumentOverhead counts for each document beside its payload and header: rows, receipts and leaf take about 6 KiB, and
+	// files take whole blocks. Without it, tiny documents would be free.
+	DocumentOverhead = 8 << 10
 	// StagingAge is when a staging file that does not grow is dropped.
 	StagingAge = 7 * 24 * time.Hour
 	// PeerLeavesPerMinute bounds the leaves that one peer's bad requests can cause.
@@ -134,6 +137,8 @@ const (
 	// Deliveries bounds the attempts under way at once with one peer. There is no bound over all peers: whoever is slow or
 	// silent would use it up and keep the others waiting.
 	Deliveries = 8
+	// DueEach bounds what the outbox looks at for one peer: what is under way with it, and as much again to go on with.
+	DueEach = 2 * Deliveries
 	// Answer is how long a recipient may take to answer an offer or a payload. It may have to hash 64 GiB that it holds from
 	// before, and to sync as much.
 	Answer = 10 * time.Minute

@@ -27,13 +27,15 @@ type Blobs struct {
 
 	mu   sync.Mutex
 	open map[string]bool // staging files in use, by name
+
+	sync func(*os.File) error // (*os.File).Sync, but in tests
 }
 
 // OpenBlobs opens the folders blobs and staging in a home, and makes them if they are not there.
 func OpenBlobs(dir string) (*Blobs, error) {
-	b := &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}}
+	b := &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}, sync: (*os.File).Sync}
 	for _, d := range []string{b.blobs, b.staging} {
-		if err := makeDir(d); err != nil {
+		if err := durable.MkdirAll(d); err != nil {
 			return nil, fmt.Errorf("open blobs: %w", err)
 		}
 	}
@@ -43,18 +45,6 @@ func OpenBlobs(dir string) (*Blobs, error) {
 // ReadBlobs opens the folder blobs in a home for reading only. It makes nothing; a folder that is not there is empty.
 func ReadBlobs(dir string) *Blobs {
 	return &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}}
-}
-
-// makeDir makes a folder durable, unless it is there.
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // Staging is a file that is being written. One goroutine may use it. It must be committed, discarded or closed.
@@ -69,7 +59,7 @@ type Staging struct {
 // digits and hyphens. ErrBusy while it is open already.
 //
 // The end of a file that was being written when the power failed may hold garbage: whoever goes on with one hashes it from
-// its start, as NewReader gives it.
+// its start.
 func (b *Blobs) Stage(name string) (*Staging, error) {
 	if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return nil, fmt.Errorf("stage %.80q: not a name for a staging file", name)
@@ -104,9 +94,6 @@ func (s *Staging) Write(p []byte) (int, error) {
 // ReadAt reads what is there, as io.ReaderAt.
 func (s *Staging) ReadAt(p []byte, off int64) (int, error) { return s.file.ReadAt(p, off) }
 
-// NewReader reads from the start to the present end.
-func (s *Staging) NewReader() io.Reader { return io.NewSectionReader(s.file, 0, s.size) }
-
 // Truncate cuts the file to a size that it has reached before, 0 to begin again.
 func (s *Staging) Truncate(size int64) error {
 	if size < 0 || size > s.size {
@@ -119,20 +106,22 @@ func (s *Staging) Truncate(size int64) error {
 	return nil
 }
 
-// Sync makes what is there durable.
-func (s *Staging) Sync() error { return s.file.Sync() }
-
 // Close leaves the file for a later Stage of the same name. After Commit or Discard it does nothing.
 func (s *Staging) Close() error {
 	if s.file == nil {
 		return nil
 	}
 	err := s.file.Close()
+	s.forget()
+	return err
+}
+
+// forget ends the use of the file and of its name.
+func (s *Staging) forget() {
 	s.file = nil
 	s.blobs.mu.Lock()
+	defer s.blobs.mu.Unlock()
 	delete(s.blobs.open, s.name)
-	s.blobs.mu.Unlock()
-	return err
 }
 
 // Discard removes the file.
@@ -140,13 +129,16 @@ func (s *Staging) Discard() error {
 	if s.file == nil {
 		return nil
 	}
-	// Removed while it still is ours by name. Not durably: after a crash Sweep finds it again.
-	err := os.Remove(filepath.Join(s.blobs.staging, s.name))
-	return errors.Join(s.Close(), err)
+	// Closed first, because Windows removes no open file. The name stays ours until it is gone; not durably: after a crash
+	// Sweep finds it again.
+	err := s.file.Close()
+	err = errors.Join(err, os.Remove(filepath.Join(s.blobs.staging, s.name)))
+	s.forget()
+	return err
 }
 
 // Commit makes the file the blob of that manifest. When it returns nil, the blob is durable under its name. The staging
-// file is closed in any case; after an error it is still there, unless the rename was reached.
+// file is closed in any case. After an error it is still there, unless the rename was reached, or its sync has failed.
 func (s *Staging) Commit(key statement.Hash) error {
 	if s.file == nil {
 		return fmt.Errorf("commit blob %s: the staging file is closed", key.Short())
@@ -164,11 +156,12 @@ func (s *Staging) commit(key statement.Hash) error {
 		return err
 	}
 	// A crash before the sync leaves a staging file with a doubtful end.
-	if err := s.file.Sync(); err != nil {
-		return err
+	if err := s.blobs.sync(s.file); err != nil {
+		// The kernel may have dropped what it could not write, and asking again would report success. So nobody may go on with it.
+		return errors.Join(fmt.Errorf("sync failed, so what was staged is given up: %w", err), s.Discard())
 	}
 	to := s.blobs.path(key)
-	if err := makeDir(filepath.Dir(to)); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(to)); err != nil {
 		return err
 	}
 	// A file that is open cannot be renamed on Windows. The name stays ours until it has moved.
@@ -183,10 +176,7 @@ func (s *Staging) commit(key statement.Hash) error {
 	if err := durable.SyncDir(filepath.Dir(to)); err != nil {
 		return err
 	}
-	s.file = nil
-	s.blobs.mu.Lock()
-	delete(s.blobs.open, s.name)
-	s.blobs.mu.Unlock()
+	s.forget()
 	return nil
 }
 
@@ -212,15 +202,6 @@ func (b *Blobs) Open(key statement.Hash) (*os.File, int64, error) {
 		return nil, 0, errors.Join(fmt.Errorf("open blob %s: %w", key.Short(), err), f.Close())
 	}
 	return f, info.Size(), nil
-}
-
-// Has tells whether a blob is there.
-func (b *Blobs) Has(key statement.Hash) (bool, error) {
-	info, err := os.Stat(b.path(key))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && info.Mode().IsRegular(), err
 }
 
 // Remove removes a blob, durably. One that is not there is no error.

@@ -77,8 +77,10 @@ func present(b []byte, err error) ([]byte, error) {
 	return b, err
 }
 
-// Held adds up the bytes of the blobs that are kept of one sender's documents.
-func (v *View) Held(from string) (int64, error) { return v.q.Held(v.ctx, from) }
+// Held adds up what the documents that are kept of one sender take: payloads, headers, and limit.DocumentOverhead for each.
+func (v *View) Held(from string) (int64, error) {
+	return v.q.Held(v.ctx, sqlc.HeldParams{Sender: from, Extra: limit.DocumentOverhead})
+}
 
 // PutManifest adds a manifest with what is needed to open its document: header is its age header, nil if the document is not
 // kept; salt opens its commitment, 32 bytes, nil at a recipient. A manifest with a header needs its blob in place before. ErrExists if
@@ -149,7 +151,6 @@ func (v *View) Exchange(manifest statement.Hash, to string) (Exchange, error) {
 // Filter chooses exchanges. Empty fields do not filter. Our outbox is From: us, our inbox is To: us.
 type Filter struct {
 	From, ID, To string
-	State        State
 	After        string // the Cursor of the last exchange seen
 	Limit        int    // at most limit.Page, which 0 stands for too
 }
@@ -159,7 +160,7 @@ func (v *View) Exchanges(f Filter) ([]Exchange, error) {
 	if f.Limit <= 0 || f.Limit > limit.Page {
 		f.Limit = limit.Page
 	}
-	p := sqlc.ExchangesParams{Sender: f.From, ID: f.ID, Recipient: f.To, State: string(f.State), Created: math.MaxInt64, Manifest: []byte{}, Most: int32(f.Limit)}
+	p := sqlc.ExchangesParams{Sender: f.From, ID: f.ID, Recipient: f.To, Created: math.MaxInt64, Manifest: []byte{}, Most: int32(f.Limit)}
 	if f.After != "" {
 		var err error
 		if p.Created, p.Manifest, p.AfterRecipient, err = parseCursor(f.After); err != nil {
@@ -195,8 +196,8 @@ func parseCursor(s string) (created int64, manifest []byte, to string, err error
 // prefix of one, alone. What fits exactly goes before what merely begins so. ErrNotFound, or ErrAmbiguous with the
 // first few that fit.
 func (v *View) FindExchange(ref string) (Exchange, error) {
-	for _, p := range readings(ref) {
-		rows, err := v.q.MatchExchanges(v.ctx, p)
+	for _, read := range readings(ref) {
+		rows, err := read(v)
 		if err != nil {
 			return Exchange{}, fmt.Errorf("find exchange %.80q: %w", ref, err)
 		}
@@ -219,8 +220,8 @@ func (v *View) FindExchange(ref string) (Exchange, error) {
 const whole = 1 << 16
 
 // readings lists what a reference may mean, the strictest first. The last part may be a prefix; those before it are whole.
-func readings(ref string) []sqlc.MatchExchangesParams {
-	const most = 6
+// What no index serves comes last.
+func readings(ref string) []func(*View) ([]sqlc.ExchangesByNameRow, error) {
 	parts := strings.Split(ref, "/")
 	if ref == "" || len(parts) > 3 {
 		return nil
@@ -229,28 +230,62 @@ func readings(ref string) []sqlc.MatchExchangesParams {
 	prefix := int32(len([]rune(last)))
 	switch len(parts) {
 	case 1:
-		return []sqlc.MatchExchangesParams{
-			{ID: last, IDLength: whole, Most: most},
-			{Sender: last, SenderLength: whole, Most: most},
-			{ID: last, IDLength: prefix, Most: most},
-			{Sender: last, SenderLength: prefix, Most: most},
+		return []func(*View) ([]sqlc.ExchangesByNameRow, error){
+			byID(last), bySender(last, "", 0),
+			byPrefix(sqlc.ExchangesByPrefixParams{ID: last, IDLength: prefix}), byPrefix(sqlc.ExchangesByPrefixParams{Sender: last, SenderLength: prefix}),
 		}
 	case 2:
-		return []sqlc.MatchExchangesParams{
-			{Sender: parts[0], SenderLength: whole, ID: last, IDLength: whole, Most: most},
-			{Sender: parts[0], SenderLength: whole, ID: last, IDLength: prefix, Most: most},
-		}
+		return []func(*View) ([]sqlc.ExchangesByNameRow, error){byName(parts[0], last, "", 0), bySender(parts[0], last, prefix)}
 	}
-	return []sqlc.MatchExchangesParams{
-		{Sender: parts[0], SenderLength: whole, ID: parts[1], IDLength: whole, Recipient: last, RecipientLength: whole, Most: most},
-		{Sender: parts[0], SenderLength: whole, ID: parts[1], IDLength: whole, Recipient: last, RecipientLength: prefix, Most: most},
+	return []func(*View) ([]sqlc.ExchangesByNameRow, error){byName(parts[0], parts[1], last, whole), byName(parts[0], parts[1], last, prefix)}
+}
+
+// mostNamed is how many exchanges are read of those that a reference fits: one more than ambiguous lists.
+const mostNamed = 6
+
+// byName reads by sender and id, and so much of the recipient.
+func byName(sender, id, to string, length int32) func(*View) ([]sqlc.ExchangesByNameRow, error) {
+	return func(v *View) ([]sqlc.ExchangesByNameRow, error) {
+		return v.q.ExchangesByName(v.ctx, sqlc.ExchangesByNameParams{Sender: sender, ID: id, Recipient: to, RecipientLength: length, Most: mostNamed})
 	}
 }
 
-func ambiguous(ref string, rows []sqlc.MatchExchangesRow) error {
-	names := make([]string, 0, 6)
+func byID(id string) func(*View) ([]sqlc.ExchangesByNameRow, error) {
+	return func(v *View) ([]sqlc.ExchangesByNameRow, error) {
+		rows, err := v.q.ExchangesByID(v.ctx, sqlc.ExchangesByIDParams{ID: id, Most: mostNamed})
+		return named(rows), err
+	}
+}
+
+// bySender reads by sender, and so much of the id.
+func bySender(sender, id string, length int32) func(*View) ([]sqlc.ExchangesByNameRow, error) {
+	return func(v *View) ([]sqlc.ExchangesByNameRow, error) {
+		rows, err := v.q.ExchangesBySender(v.ctx, sqlc.ExchangesBySenderParams{Sender: sender, ID: id, IDLength: length, Most: mostNamed})
+		return named(rows), err
+	}
+}
+
+func byPrefix(p sqlc.ExchangesByPrefixParams) func(*View) ([]sqlc.ExchangesByNameRow, error) {
+	p.Most = mostNamed
+	return func(v *View) ([]sqlc.ExchangesByNameRow, error) {
+		rows, err := v.q.ExchangesByPrefix(v.ctx, p)
+		return named(rows), err
+	}
+}
+
+// named gives the rows of queries that read the same columns one type.
+func named[R sqlc.ExchangesByIDRow | sqlc.ExchangesBySenderRow | sqlc.ExchangesByPrefixRow](rows []R) []sqlc.ExchangesByNameRow {
+	list := make([]sqlc.ExchangesByNameRow, len(rows))
 	for i, r := range rows {
-		if i == 5 {
+		list[i] = sqlc.ExchangesByNameRow(r)
+	}
+	return list
+}
+
+func ambiguous(ref string, rows []sqlc.ExchangesByNameRow) error {
+	names := make([]string, 0, mostNamed)
+	for i, r := range rows {
+		if i == mostNamed-1 {
 			names = append(names, "…")
 			break
 		}

@@ -3,12 +3,17 @@ package store
 import (
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -126,7 +131,7 @@ func TestManifest(t *testing.T) {
 		wantErr(t, "header of a refused one", err, ErrNotFound)
 		_, err = v.Header(statement.Hash{})
 		wantErr(t, "header of none", err, ErrNotFound)
-		if held, err := v.Held("alpha"); err != nil || held != 1000 {
+		if held, err := v.Held("alpha"); err != nil || held != 1000+6+limit.DocumentOverhead {
 			t.Errorf("held: %d, %v", held, err)
 		}
 		if held, err := v.Held("bravo"); err != nil || held != 0 {
@@ -157,15 +162,15 @@ func TestExchangesPages(t *testing.T) {
 	t.Parallel()
 	db := open(t, t.TempDir())
 	want := exchanges(t, db, 10)
-	for _, limit := range []int{0, 1, 3, 7, 100} {
+	for _, most := range []int{0, 1, 3, 7, 100} {
 		var got []string
 		var last Exchange
-		filter := Filter{Limit: limit}
+		filter := Filter{Limit: most}
 		for {
 			var page []Exchange
 			view(t, db, func(v *View) (err error) { page, err = v.Exchanges(filter); return err })
-			if limit > 0 && len(page) > limit {
-				t.Errorf("a page of %d has %d", limit, len(page))
+			if most > 0 && len(page) > most {
+				t.Errorf("a page of %d has %d", most, len(page))
 			}
 			for i, e := range page {
 				got = append(got, e.Ref())
@@ -174,14 +179,14 @@ func TestExchangesPages(t *testing.T) {
 				}
 				last = e
 			}
-			if len(page) == 0 || limit == 0 {
+			if len(page) == 0 || most == 0 {
 				break
 			}
 			filter.After = last.Cursor()
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
-			t.Errorf("pages of %d: %v", limit, got)
+			t.Errorf("pages of %d: %v", most, got)
 		}
 	}
 	for name, test := range map[string]struct {
@@ -193,9 +198,7 @@ func TestExchangesPages(t *testing.T) {
 		"stranger":  {Filter{From: "bravo"}, 0},
 		"to":        {Filter{To: "bravo"}, 10},
 		"id":        {Filter{ID: id(3)}, 2},
-		"state":     {Filter{State: Queued}, 20},
-		"no state":  {Filter{State: Opened}, 0},
-		"one":       {Filter{From: "alpha", ID: id(3), To: "charlie", State: Queued}, 1},
+		"one":       {Filter{From: "alpha", ID: id(3), To: "charlie"}, 1},
 		"injection": {Filter{From: "' OR 1=1 --"}, 0},
 	} {
 		view(t, db, func(v *View) error {
@@ -361,5 +364,82 @@ func TestOutbox(t *testing.T) {
 	})
 	if got := due(someday.Add(time.Hour), 9); !slices.Equal(got, []string{"charlie"}) {
 		t.Errorf("due in the end: %v", got)
+	}
+}
+
+// TestDueOfAll has a peer that is silent for long: what waits for it hides nothing of what waits for others.
+func TestDueOfAll(t *testing.T) {
+	t.Parallel()
+	db := open(t, t.TempDir())
+	a := author{t}
+	update(t, db, func(tx *Tx) error {
+		for i := range limit.Page + 1 {
+			m := a.manifest("alpha", id(i), someday, "bravo")
+			check(t, tx.PutManifest(m, nil, nil))
+			check(t, tx.Enqueue(Outgoing{Peer: "bravo", Kind: OutgoingDocument, Statement: m.Hash, Due: someday.Add(time.Duration(i) * time.Second)}))
+			if i == 0 {
+				check(t, tx.Enqueue(Outgoing{Peer: "charlie", Kind: OutgoingDocument, Statement: m.Hash, Due: someday.Add(time.Hour)}))
+			}
+		}
+		return nil
+	})
+	view(t, db, func(v *View) error {
+		list, err := v.Due(someday.Add(24*time.Hour), limit.Page)
+		peers := map[string]int{}
+		for i, o := range list {
+			peers[o.Peer]++
+			if want := someday.Add(time.Duration(i) * time.Second); o.Peer == "bravo" && !o.Due.Equal(want) {
+				t.Errorf("number %d is due at %v, want %v", i, o.Due, want)
+			}
+		}
+		if err != nil || peers["bravo"] != limit.DueEach || peers["charlie"] != 1 {
+			t.Errorf("due: %v, %v", peers, err)
+		}
+		return nil
+	})
+}
+
+// TestIndexes asks SQLite how it reads what is asked for often, or by a peer: no such query may go through a whole table.
+func TestIndexes(t *testing.T) {
+	t.Parallel()
+	db := open(t, t.TempDir())
+	queries, err := filepath.Glob("queries/*.sql")
+	check(t, err)
+	text := map[string]string{}
+	for _, file := range queries {
+		b, err := os.ReadFile(file)
+		check(t, err)
+		for _, q := range strings.Split(string(b), "-- name: ")[1:] {
+			name, rest, _ := strings.Cut(q, " ")
+			_, body, _ := strings.Cut(rest, "\n")
+			text[name], _, _ = strings.Cut(body, ";")
+		}
+	}
+	arg := regexp.MustCompile(`sqlc\.arg\((\w+)\)`)
+	for name, want := range map[string]string{
+		"Held":              "COVERING INDEX manifest_by_sender (sender=?)",
+		"ExchangesByName":   "(sender=? AND id=?)",
+		"ExchangesByID":     "manifest_by_id (id=?)",
+		"ExchangesBySender": "(sender=?)",
+		"Due":               "outbox_by_peer",
+	} {
+		rows, err := db.writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+arg.ReplaceAllString(text[name], "?1"), "x")
+		check(t, err)
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			check(t, rows.Scan(&id, &parent, &unused, &step))
+			plan = append(plan, step)
+		}
+		check(t, errors.Join(rows.Err(), rows.Close()))
+		for _, step := range plan {
+			if strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, "USING INDEX") && step != "SCAN d" && !strings.HasPrefix(step, "SCAN (subquery") {
+				t.Errorf("%s: %s", name, step)
+			}
+		}
+		if !strings.Contains(strings.Join(plan, "; "), want) {
+			t.Errorf("%s: %q has no %q", name, plan, want)
+		}
 	}
 }

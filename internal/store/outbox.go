@@ -29,9 +29,10 @@ type Outgoing struct {
 	LastError string
 }
 
-// Due gives what is due, the longest overdue first, at most `most` and at most limit.Page.
+// Due gives what is due, the longest overdue first: for each peer at most limit.DueEach, so that one that is silent hides none
+// of the others, and in all at most `most` and at most limit.Page.
 func (v *View) Due(now time.Time, most int) ([]Outgoing, error) {
-	rows, err := v.q.Due(v.ctx, sqlc.DueParams{Due: now.UnixMicro(), Limit: int32(min(most, limit.Page))})
+	rows, err := v.q.Due(v.ctx, sqlc.DueParams{Now: now.UnixMicro(), Each: limit.DueEach, Most: int32(min(most, limit.Page))})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"iter"
 	"math"
+	"slices"
 
 	"entente.example/internal/limit"
 	"entente.example/internal/store/sqlc"
@@ -14,11 +15,11 @@ import (
 // StatementRows gives all rows of table statement.
 func (v *View) StatementRows() iter.Seq2[sqlc.Statement, error] {
 	return pages(func(last *sqlc.Statement) ([]sqlc.Statement, error) {
-		p := sqlc.StatementsAfterParams{Sha256: []byte{}, Limit: limit.Page}
+		p := sqlc.StatementsFromParams{Sha256: []byte{}, Limit: limit.Page}
 		if last != nil {
-			p.Sha256 = last.Sha256
+			p.Sha256 = next(last.Sha256)
 		}
-		return v.q.StatementsAfter(v.ctx, p)
+		return v.q.StatementsFrom(v.ctx, p)
 	})
 }
 
@@ -34,11 +35,11 @@ func (v *View) AgreementRows() ([]sqlc.AgreementsRow, error) { return v.q.Agreem
 // ManifestRows gives all rows of table manifest.
 func (v *View) ManifestRows() iter.Seq2[sqlc.Manifest, error] {
 	return pages(func(last *sqlc.Manifest) ([]sqlc.Manifest, error) {
-		p := sqlc.ManifestsAfterParams{Sha256: []byte{}, Limit: limit.Page}
+		p := sqlc.ManifestsFromParams{Sha256: []byte{}, Limit: limit.Page}
 		if last != nil {
-			p.Sha256 = last.Sha256
+			p.Sha256 = next(last.Sha256)
 		}
-		return v.q.ManifestsAfter(v.ctx, p)
+		return v.q.ManifestsFrom(v.ctx, p)
 	})
 }
 
@@ -50,22 +51,22 @@ func (v *View) ExchangesOf(manifest []byte) ([]sqlc.ExchangesOfRow, error) {
 // ReceiptRows gives all rows of table receipt.
 func (v *View) ReceiptRows() iter.Seq2[sqlc.Receipt, error] {
 	return pages(func(last *sqlc.Receipt) ([]sqlc.Receipt, error) {
-		p := sqlc.ReceiptsAfterParams{Sha256: []byte{}, Limit: limit.Page}
+		p := sqlc.ReceiptsFromParams{Sha256: []byte{}, Limit: limit.Page}
 		if last != nil {
-			p.Sha256 = last.Sha256
+			p.Sha256 = next(last.Sha256)
 		}
-		return v.q.ReceiptsAfter(v.ctx, p)
+		return v.q.ReceiptsFrom(v.ctx, p)
 	})
 }
 
 // OutboxRows gives all rows of table outbox.
 func (v *View) OutboxRows() iter.Seq2[sqlc.Outbox, error] {
 	return pages(func(last *sqlc.Outbox) ([]sqlc.Outbox, error) {
-		p := sqlc.OutboxAfterParams{Statement: []byte{}, Most: limit.Page}
+		p := sqlc.OutboxFromParams{Statement: []byte{}, Most: limit.Page}
 		if last != nil {
-			p.Peer, p.Kind, p.Statement = last.Peer, last.Kind, last.Statement
+			p.Peer, p.Kind, p.Statement = last.Peer, last.Kind, next(last.Statement)
 		}
-		return v.q.OutboxAfter(v.ctx, p)
+		return v.q.OutboxFrom(v.ctx, p)
 	})
 }
 
@@ -128,3 +129,7 @@ func pages[R any](after func(last *R) ([]R, error)) iter.Seq2[R, error] {
 		}
 	}
 }
+
+// next gives the key that follows directly upon another. So a table is read from the empty key on, and a row that has it is not
+// passed over.
+func next(key []byte) []byte { return append(slices.Clip(key), 0) }

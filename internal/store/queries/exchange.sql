@@ -15,10 +15,11 @@ SELECT header FROM manifest WHERE sha256 = $1;
 SELECT salt FROM manifest WHERE sha256 = $1;
 
 -- name: Held :one
-SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS held FROM manifest WHERE sender = $1 AND header IS NOT NULL;
+SELECT CAST(COALESCE(SUM(size + length(header) + CAST(sqlc.arg(extra) AS BIGINT)), 0) AS BIGINT) AS held FROM manifest
+WHERE sender = sqlc.arg(sender) AND length(header) IS NOT NULL;
 
--- name: ManifestsAfter :many
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;
+-- name: ManifestsFrom :many
+SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;
 
 -- name: InsertExchange :execrows
 INSERT INTO exchange (manifest, recipient, state, updated) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
@@ -44,18 +45,34 @@ LEFT JOIN outbox o ON o.peer = e.recipient AND o.kind = 'document' AND o.stateme
 WHERE (CAST(sqlc.arg(sender) AS TEXT) = '' OR m.sender = CAST(sqlc.arg(sender) AS TEXT))
     AND (CAST(sqlc.arg(id) AS TEXT) = '' OR m.id = CAST(sqlc.arg(id) AS TEXT))
     AND (CAST(sqlc.arg(recipient) AS TEXT) = '' OR e.recipient = CAST(sqlc.arg(recipient) AS TEXT))
-    AND (CAST(sqlc.arg(state) AS TEXT) = '' OR e.state = CAST(sqlc.arg(state) AS TEXT))
     AND m.created <= sqlc.arg(created)
     AND (m.created < sqlc.arg(created) OR m.sha256 < sqlc.arg(manifest)
         OR (m.sha256 = sqlc.arg(manifest) AND e.recipient > CAST(sqlc.arg(after_recipient) AS TEXT)))
 ORDER BY m.created DESC, m.sha256 DESC, e.recipient LIMIT sqlc.arg(most);
 
--- The exchanges that a reference may mean: every given part is exact or, where its length says so, a prefix.
--- name: MatchExchanges :many
+-- The exchanges that a reference may mean, by what of it is exact, so that an index serves each. A length of 0 makes a prefix fit all.
+-- name: ExchangesByName :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.sender = sqlc.arg(sender) AND m.id = sqlc.arg(id)
+    AND substr(e.recipient, 1, CAST(sqlc.arg(recipient_length) AS INTEGER)) = CAST(sqlc.arg(recipient) AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
+
+-- name: ExchangesByID :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.id = sqlc.arg(id)
+ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
+
+-- name: ExchangesBySender :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.sender = sqlc.arg(sender)
+    AND substr(m.id, 1, CAST(sqlc.arg(id_length) AS INTEGER)) = CAST(sqlc.arg(id) AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
+
+-- No index serves this one.
+-- name: ExchangesByPrefix :many
 SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
 WHERE substr(m.sender, 1, CAST(sqlc.arg(sender_length) AS INTEGER)) = CAST(sqlc.arg(sender) AS TEXT)
     AND substr(m.id, 1, CAST(sqlc.arg(id_length) AS INTEGER)) = CAST(sqlc.arg(id) AS TEXT)
-    AND substr(e.recipient, 1, CAST(sqlc.arg(recipient_length) AS INTEGER)) = CAST(sqlc.arg(recipient) AS TEXT)
 ORDER BY m.sender, m.id, e.recipient LIMIT sqlc.arg(most);
 
 -- name: ExchangesOf :many
@@ -73,5 +90,5 @@ SELECT sha256 FROM receipt WHERE manifest = $1 AND member = $2 AND kind = $3;
 -- name: Receipts :many
 SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.manifest = $1 AND r.member = $2 ORDER BY r.kind DESC;
 
--- name: ReceiptsAfter :many
-SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;
+-- name: ReceiptsFrom :many
+SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;

@@ -4,8 +4,8 @@ INSERT INTO statement (sha256, kind, raw) VALUES ($1, $2, $3) ON CONFLICT (sha25
 -- name: Statement :one
 SELECT raw FROM statement WHERE sha256 = $1;
 
--- name: StatementsAfter :many
-SELECT sha256, kind, raw FROM statement WHERE sha256 > $1 ORDER BY sha256 LIMIT $2;
+-- name: StatementsFrom :many
+SELECT sha256, kind, raw FROM statement WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;
 
 -- name: InsertCharter :execrows
 INSERT INTO charter (version, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;

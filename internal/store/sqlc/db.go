@@ -72,6 +72,18 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.exchangesStmt, err = db.PrepareContext(ctx, exchanges); err != nil {
 		return nil, fmt.Errorf("error preparing query Exchanges: %w", err)
 	}
+	if q.exchangesByIDStmt, err = db.PrepareContext(ctx, exchangesByID); err != nil {
+		return nil, fmt.Errorf("error preparing query ExchangesByID: %w", err)
+	}
+	if q.exchangesByNameStmt, err = db.PrepareContext(ctx, exchangesByName); err != nil {
+		return nil, fmt.Errorf("error preparing query ExchangesByName: %w", err)
+	}
+	if q.exchangesByPrefixStmt, err = db.PrepareContext(ctx, exchangesByPrefix); err != nil {
+		return nil, fmt.Errorf("error preparing query ExchangesByPrefix: %w", err)
+	}
+	if q.exchangesBySenderStmt, err = db.PrepareContext(ctx, exchangesBySender); err != nil {
+		return nil, fmt.Errorf("error preparing query ExchangesBySender: %w", err)
+	}
 	if q.exchangesOfStmt, err = db.PrepareContext(ctx, exchangesOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ExchangesOf: %w", err)
 	}
@@ -135,17 +147,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.manifestByIDStmt, err = db.PrepareContext(ctx, manifestByID); err != nil {
 		return nil, fmt.Errorf("error preparing query ManifestByID: %w", err)
 	}
-	if q.manifestsAfterStmt, err = db.PrepareContext(ctx, manifestsAfter); err != nil {
-		return nil, fmt.Errorf("error preparing query ManifestsAfter: %w", err)
-	}
-	if q.matchExchangesStmt, err = db.PrepareContext(ctx, matchExchanges); err != nil {
-		return nil, fmt.Errorf("error preparing query MatchExchanges: %w", err)
+	if q.manifestsFromStmt, err = db.PrepareContext(ctx, manifestsFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query ManifestsFrom: %w", err)
 	}
 	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
 	}
-	if q.outboxAfterStmt, err = db.PrepareContext(ctx, outboxAfter); err != nil {
-		return nil, fmt.Errorf("error preparing query OutboxAfter: %w", err)
+	if q.outboxFromStmt, err = db.PrepareContext(ctx, outboxFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query OutboxFrom: %w", err)
 	}
 	if q.privateStmt, err = db.PrepareContext(ctx, private); err != nil {
 		return nil, fmt.Errorf("error preparing query Private: %w", err)
@@ -162,8 +171,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.receiptsStmt, err = db.PrepareContext(ctx, receipts); err != nil {
 		return nil, fmt.Errorf("error preparing query Receipts: %w", err)
 	}
-	if q.receiptsAfterStmt, err = db.PrepareContext(ctx, receiptsAfter); err != nil {
-		return nil, fmt.Errorf("error preparing query ReceiptsAfter: %w", err)
+	if q.receiptsFromStmt, err = db.PrepareContext(ctx, receiptsFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query ReceiptsFrom: %w", err)
 	}
 	if q.retryStmt, err = db.PrepareContext(ctx, retry); err != nil {
 		return nil, fmt.Errorf("error preparing query Retry: %w", err)
@@ -180,8 +189,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.statementStmt, err = db.PrepareContext(ctx, statement); err != nil {
 		return nil, fmt.Errorf("error preparing query Statement: %w", err)
 	}
-	if q.statementsAfterStmt, err = db.PrepareContext(ctx, statementsAfter); err != nil {
-		return nil, fmt.Errorf("error preparing query StatementsAfter: %w", err)
+	if q.statementsFromStmt, err = db.PrepareContext(ctx, statementsFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query StatementsFrom: %w", err)
 	}
 	return &q, nil
 }
@@ -266,6 +275,26 @@ func (q *Queries) Close() error {
 	if q.exchangesStmt != nil {
 		if cerr := q.exchangesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing exchangesStmt: %w", cerr)
+		}
+	}
+	if q.exchangesByIDStmt != nil {
+		if cerr := q.exchangesByIDStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesByIDStmt: %w", cerr)
+		}
+	}
+	if q.exchangesByNameStmt != nil {
+		if cerr := q.exchangesByNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesByNameStmt: %w", cerr)
+		}
+	}
+	if q.exchangesByPrefixStmt != nil {
+		if cerr := q.exchangesByPrefixStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesByPrefixStmt: %w", cerr)
+		}
+	}
+	if q.exchangesBySenderStmt != nil {
+		if cerr := q.exchangesBySenderStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing exchangesBySenderStmt: %w", cerr)
 		}
 	}
 	if q.exchangesOfStmt != nil {
@@ -373,14 +402,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing manifestByIDStmt: %w", cerr)
 		}
 	}
-	if q.manifestsAfterStmt != nil {
-		if cerr := q.manifestsAfterStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing manifestsAfterStmt: %w", cerr)
-		}
-	}
-	if q.matchExchangesStmt != nil {
-		if cerr := q.matchExchangesStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing matchExchangesStmt: %w", cerr)
+	if q.manifestsFromStmt != nil {
+		if cerr := q.manifestsFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestsFromStmt: %w", cerr)
 		}
 	}
 	if q.nextDueStmt != nil {
@@ -388,9 +412,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing nextDueStmt: %w", cerr)
 		}
 	}
-	if q.outboxAfterStmt != nil {
-		if cerr := q.outboxAfterStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing outboxAfterStmt: %w", cerr)
+	if q.outboxFromStmt != nil {
+		if cerr := q.outboxFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing outboxFromStmt: %w", cerr)
 		}
 	}
 	if q.privateStmt != nil {
@@ -418,9 +442,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing receiptsStmt: %w", cerr)
 		}
 	}
-	if q.receiptsAfterStmt != nil {
-		if cerr := q.receiptsAfterStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing receiptsAfterStmt: %w", cerr)
+	if q.receiptsFromStmt != nil {
+		if cerr := q.receiptsFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptsFromStmt: %w", cerr)
 		}
 	}
 	if q.retryStmt != nil {
@@ -448,9 +472,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing statementStmt: %w", cerr)
 		}
 	}
-	if q.statementsAfterStmt != nil {
-		if cerr := q.statementsAfterStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing statementsAfterStmt: %w", cerr)
+	if q.statementsFromStmt != nil {
+		if cerr := q.statementsFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing statementsFromStmt: %w", cerr)
 		}
 	}
 	return err
@@ -508,6 +532,10 @@ type Queries struct {
 	enqueueStmt                *sql.Stmt
 	exchangeStmt               *sql.Stmt
 	exchangesStmt              *sql.Stmt
+	exchangesByIDStmt          *sql.Stmt
+	exchangesByNameStmt        *sql.Stmt
+	exchangesByPrefixStmt      *sql.Stmt
+	exchangesBySenderStmt      *sql.Stmt
 	exchangesOfStmt            *sql.Stmt
 	generationStmt             *sql.Stmt
 	hashStmt                   *sql.Stmt
@@ -529,22 +557,21 @@ type Queries struct {
 	leavesStmt                 *sql.Stmt
 	manifestStmt               *sql.Stmt
 	manifestByIDStmt           *sql.Stmt
-	manifestsAfterStmt         *sql.Stmt
-	matchExchangesStmt         *sql.Stmt
+	manifestsFromStmt          *sql.Stmt
 	nextDueStmt                *sql.Stmt
-	outboxAfterStmt            *sql.Stmt
+	outboxFromStmt             *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
 	receiptStmt                *sql.Stmt
 	receiptHashStmt            *sql.Stmt
 	receiptsStmt               *sql.Stmt
-	receiptsAfterStmt          *sql.Stmt
+	receiptsFromStmt           *sql.Stmt
 	retryStmt                  *sql.Stmt
 	saltStmt                   *sql.Stmt
 	setStateStmt               *sql.Stmt
 	sizeStmt                   *sql.Stmt
 	statementStmt              *sql.Stmt
-	statementsAfterStmt        *sql.Stmt
+	statementsFromStmt         *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -567,6 +594,10 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		enqueueStmt:                q.enqueueStmt,
 		exchangeStmt:               q.exchangeStmt,
 		exchangesStmt:              q.exchangesStmt,
+		exchangesByIDStmt:          q.exchangesByIDStmt,
+		exchangesByNameStmt:        q.exchangesByNameStmt,
+		exchangesByPrefixStmt:      q.exchangesByPrefixStmt,
+		exchangesBySenderStmt:      q.exchangesBySenderStmt,
 		exchangesOfStmt:            q.exchangesOfStmt,
 		generationStmt:             q.generationStmt,
 		hashStmt:                   q.hashStmt,
@@ -588,21 +619,20 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		leavesStmt:                 q.leavesStmt,
 		manifestStmt:               q.manifestStmt,
 		manifestByIDStmt:           q.manifestByIDStmt,
-		manifestsAfterStmt:         q.manifestsAfterStmt,
-		matchExchangesStmt:         q.matchExchangesStmt,
+		manifestsFromStmt:          q.manifestsFromStmt,
 		nextDueStmt:                q.nextDueStmt,
-		outboxAfterStmt:            q.outboxAfterStmt,
+		outboxFromStmt:             q.outboxFromStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
 		receiptStmt:                q.receiptStmt,
 		receiptHashStmt:            q.receiptHashStmt,
 		receiptsStmt:               q.receiptsStmt,
-		receiptsAfterStmt:          q.receiptsAfterStmt,
+		receiptsFromStmt:           q.receiptsFromStmt,
 		retryStmt:                  q.retryStmt,
 		saltStmt:                   q.saltStmt,
 		setStateStmt:               q.setStateStmt,
 		sizeStmt:                   q.sizeStmt,
 		statementStmt:              q.statementStmt,
-		statementsAfterStmt:        q.statementsAfterStmt,
+		statementsFromStmt:         q.statementsFromStmt,
 	}
 }

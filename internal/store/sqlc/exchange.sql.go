@@ -65,18 +65,16 @@ LEFT JOIN outbox o ON o.peer = e.recipient AND o.kind = 'document' AND o.stateme
 WHERE (CAST($1 AS TEXT) = '' OR m.sender = CAST($1 AS TEXT))
     AND (CAST($2 AS TEXT) = '' OR m.id = CAST($2 AS TEXT))
     AND (CAST($3 AS TEXT) = '' OR e.recipient = CAST($3 AS TEXT))
-    AND (CAST($4 AS TEXT) = '' OR e.state = CAST($4 AS TEXT))
-    AND m.created <= $5
-    AND (m.created < $5 OR m.sha256 < $6
-        OR (m.sha256 = $6 AND e.recipient > CAST($7 AS TEXT)))
-ORDER BY m.created DESC, m.sha256 DESC, e.recipient LIMIT $8
+    AND m.created <= $4
+    AND (m.created < $4 OR m.sha256 < $5
+        OR (m.sha256 = $5 AND e.recipient > CAST($6 AS TEXT)))
+ORDER BY m.created DESC, m.sha256 DESC, e.recipient LIMIT $7
 `
 
 type ExchangesParams struct {
 	Sender         string
 	ID             string
 	Recipient      string
-	State          string
 	Created        int64
 	Manifest       []byte
 	AfterRecipient string
@@ -103,7 +101,6 @@ func (q *Queries) Exchanges(ctx context.Context, arg ExchangesParams) ([]Exchang
 		arg.Sender,
 		arg.ID,
 		arg.Recipient,
-		arg.State,
 		arg.Created,
 		arg.Manifest,
 		arg.AfterRecipient,
@@ -128,6 +125,220 @@ func (q *Queries) Exchanges(ctx context.Context, arg ExchangesParams) ([]Exchang
 			&i.Attempts,
 			&i.Due,
 			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exchangesByID = `-- name: ExchangesByID :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.id = $1
+ORDER BY m.sender, m.id, e.recipient LIMIT $2
+`
+
+type ExchangesByIDParams struct {
+	ID   string
+	Most int32
+}
+
+type ExchangesByIDRow struct {
+	Manifest  []byte
+	Sender    string
+	ID        string
+	Recipient string
+}
+
+func (q *Queries) ExchangesByID(ctx context.Context, arg ExchangesByIDParams) ([]ExchangesByIDRow, error) {
+	rows, err := q.query(ctx, q.exchangesByIDStmt, exchangesByID, arg.ID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExchangesByIDRow
+	for rows.Next() {
+		var i ExchangesByIDRow
+		if err := rows.Scan(
+			&i.Manifest,
+			&i.Sender,
+			&i.ID,
+			&i.Recipient,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exchangesByName = `-- name: ExchangesByName :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.sender = $1 AND m.id = $2
+    AND substr(e.recipient, 1, CAST($3 AS INTEGER)) = CAST($4 AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT $5
+`
+
+type ExchangesByNameParams struct {
+	Sender          string
+	ID              string
+	RecipientLength int32
+	Recipient       string
+	Most            int32
+}
+
+type ExchangesByNameRow struct {
+	Manifest  []byte
+	Sender    string
+	ID        string
+	Recipient string
+}
+
+// The exchanges that a reference may mean, by what of it is exact, so that an index serves each. A length of 0 makes a prefix fit all.
+func (q *Queries) ExchangesByName(ctx context.Context, arg ExchangesByNameParams) ([]ExchangesByNameRow, error) {
+	rows, err := q.query(ctx, q.exchangesByNameStmt, exchangesByName,
+		arg.Sender,
+		arg.ID,
+		arg.RecipientLength,
+		arg.Recipient,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExchangesByNameRow
+	for rows.Next() {
+		var i ExchangesByNameRow
+		if err := rows.Scan(
+			&i.Manifest,
+			&i.Sender,
+			&i.ID,
+			&i.Recipient,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exchangesByPrefix = `-- name: ExchangesByPrefix :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE substr(m.sender, 1, CAST($1 AS INTEGER)) = CAST($2 AS TEXT)
+    AND substr(m.id, 1, CAST($3 AS INTEGER)) = CAST($4 AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT $5
+`
+
+type ExchangesByPrefixParams struct {
+	SenderLength int32
+	Sender       string
+	IDLength     int32
+	ID           string
+	Most         int32
+}
+
+type ExchangesByPrefixRow struct {
+	Manifest  []byte
+	Sender    string
+	ID        string
+	Recipient string
+}
+
+// No index serves this one.
+func (q *Queries) ExchangesByPrefix(ctx context.Context, arg ExchangesByPrefixParams) ([]ExchangesByPrefixRow, error) {
+	rows, err := q.query(ctx, q.exchangesByPrefixStmt, exchangesByPrefix,
+		arg.SenderLength,
+		arg.Sender,
+		arg.IDLength,
+		arg.ID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExchangesByPrefixRow
+	for rows.Next() {
+		var i ExchangesByPrefixRow
+		if err := rows.Scan(
+			&i.Manifest,
+			&i.Sender,
+			&i.ID,
+			&i.Recipient,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exchangesBySender = `-- name: ExchangesBySender :many
+SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.sender = $1
+    AND substr(m.id, 1, CAST($2 AS INTEGER)) = CAST($3 AS TEXT)
+ORDER BY m.sender, m.id, e.recipient LIMIT $4
+`
+
+type ExchangesBySenderParams struct {
+	Sender   string
+	IDLength int32
+	ID       string
+	Most     int32
+}
+
+type ExchangesBySenderRow struct {
+	Manifest  []byte
+	Sender    string
+	ID        string
+	Recipient string
+}
+
+func (q *Queries) ExchangesBySender(ctx context.Context, arg ExchangesBySenderParams) ([]ExchangesBySenderRow, error) {
+	rows, err := q.query(ctx, q.exchangesBySenderStmt, exchangesBySender,
+		arg.Sender,
+		arg.IDLength,
+		arg.ID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExchangesBySenderRow
+	for rows.Next() {
+		var i ExchangesBySenderRow
+		if err := rows.Scan(
+			&i.Manifest,
+			&i.Sender,
+			&i.ID,
+			&i.Recipient,
 		); err != nil {
 			return nil, err
 		}
@@ -186,11 +397,17 @@ func (q *Queries) Header(ctx context.Context, sha256 []byte) ([]byte, error) {
 }
 
 const held = `-- name: Held :one
-SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS held FROM manifest WHERE sender = $1 AND header IS NOT NULL
+SELECT CAST(COALESCE(SUM(size + length(header) + CAST($1 AS BIGINT)), 0) AS BIGINT) AS held FROM manifest
+WHERE sender = $2 AND length(header) IS NOT NULL
 `
 
-func (q *Queries) Held(ctx context.Context, sender string) (int64, error) {
-	row := q.queryRow(ctx, q.heldStmt, held, sender)
+type HeldParams struct {
+	Extra  int64
+	Sender string
+}
+
+func (q *Queries) Held(ctx context.Context, arg HeldParams) (int64, error) {
+	row := q.queryRow(ctx, q.heldStmt, held, arg.Extra, arg.Sender)
 	var held int64
 	err := row.Scan(&held)
 	return held, err
@@ -334,17 +551,17 @@ func (q *Queries) ManifestByID(ctx context.Context, arg ManifestByIDParams) (Man
 	return i, err
 }
 
-const manifestsAfter = `-- name: ManifestsAfter :many
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+const manifestsFrom = `-- name: ManifestsFrom :many
+SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
 `
 
-type ManifestsAfterParams struct {
+type ManifestsFromParams struct {
 	Sha256 []byte
 	Limit  int32
 }
 
-func (q *Queries) ManifestsAfter(ctx context.Context, arg ManifestsAfterParams) ([]Manifest, error) {
-	rows, err := q.query(ctx, q.manifestsAfterStmt, manifestsAfter, arg.Sha256, arg.Limit)
+func (q *Queries) ManifestsFrom(ctx context.Context, arg ManifestsFromParams) ([]Manifest, error) {
+	rows, err := q.query(ctx, q.manifestsFromStmt, manifestsFrom, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -360,68 +577,6 @@ func (q *Queries) ManifestsAfter(ctx context.Context, arg ManifestsAfterParams) 
 			&i.Size,
 			&i.Header,
 			&i.Salt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const matchExchanges = `-- name: MatchExchanges :many
-SELECT e.manifest, m.sender, m.id, e.recipient FROM manifest m JOIN exchange e ON e.manifest = m.sha256
-WHERE substr(m.sender, 1, CAST($1 AS INTEGER)) = CAST($2 AS TEXT)
-    AND substr(m.id, 1, CAST($3 AS INTEGER)) = CAST($4 AS TEXT)
-    AND substr(e.recipient, 1, CAST($5 AS INTEGER)) = CAST($6 AS TEXT)
-ORDER BY m.sender, m.id, e.recipient LIMIT $7
-`
-
-type MatchExchangesParams struct {
-	SenderLength    int32
-	Sender          string
-	IDLength        int32
-	ID              string
-	RecipientLength int32
-	Recipient       string
-	Most            int32
-}
-
-type MatchExchangesRow struct {
-	Manifest  []byte
-	Sender    string
-	ID        string
-	Recipient string
-}
-
-// The exchanges that a reference may mean: every given part is exact or, where its length says so, a prefix.
-func (q *Queries) MatchExchanges(ctx context.Context, arg MatchExchangesParams) ([]MatchExchangesRow, error) {
-	rows, err := q.query(ctx, q.matchExchangesStmt, matchExchanges,
-		arg.SenderLength,
-		arg.Sender,
-		arg.IDLength,
-		arg.ID,
-		arg.RecipientLength,
-		arg.Recipient,
-		arg.Most,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []MatchExchangesRow
-	for rows.Next() {
-		var i MatchExchangesRow
-		if err := rows.Scan(
-			&i.Manifest,
-			&i.Sender,
-			&i.ID,
-			&i.Recipient,
 		); err != nil {
 			return nil, err
 		}
@@ -502,17 +657,17 @@ func (q *Queries) Receipts(ctx context.Context, arg ReceiptsParams) ([][]byte, e
 	return items, nil
 }
 
-const receiptsAfter = `-- name: ReceiptsAfter :many
-SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+const receiptsFrom = `-- name: ReceiptsFrom :many
+SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
 `
 
-type ReceiptsAfterParams struct {
+type ReceiptsFromParams struct {
 	Sha256 []byte
 	Limit  int32
 }
 
-func (q *Queries) ReceiptsAfter(ctx context.Context, arg ReceiptsAfterParams) ([]Receipt, error) {
-	rows, err := q.query(ctx, q.receiptsAfterStmt, receiptsAfter, arg.Sha256, arg.Limit)
+func (q *Queries) ReceiptsFrom(ctx context.Context, arg ReceiptsFromParams) ([]Receipt, error) {
+	rows, err := q.query(ctx, q.receiptsFromStmt, receiptsFrom, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}

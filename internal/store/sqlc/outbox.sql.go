@@ -28,16 +28,21 @@ func (q *Queries) Dequeue(ctx context.Context, arg DequeueParams) (int64, error)
 }
 
 const due = `-- name: Due :many
-SELECT peer, kind, statement, attempts, due, last_error FROM outbox WHERE due <= $1 ORDER BY due, peer, kind, statement LIMIT $2
+SELECT peer, kind, statement, attempts, due, last_error FROM (
+    SELECT peer, kind, statement, attempts, due, last_error, ROW_NUMBER() OVER (PARTITION BY peer ORDER BY due, kind, statement) AS place
+    FROM outbox WHERE due <= $1) AS d
+WHERE place <= CAST($2 AS BIGINT) ORDER BY due, peer, kind, statement LIMIT $3
 `
 
 type DueParams struct {
-	Due   int64
-	Limit int32
+	Now  int64
+	Each int64
+	Most int32
 }
 
+// Only the first few of each peer: otherwise one that is silent hides the others.
 func (q *Queries) Due(ctx context.Context, arg DueParams) ([]Outbox, error) {
-	rows, err := q.query(ctx, q.dueStmt, due, arg.Due, arg.Limit)
+	rows, err := q.query(ctx, q.dueStmt, due, arg.Now, arg.Each, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -105,22 +110,22 @@ func (q *Queries) NextDue(ctx context.Context, due int64) (int64, error) {
 	return due_2, err
 }
 
-const outboxAfter = `-- name: OutboxAfter :many
+const outboxFrom = `-- name: OutboxFrom :many
 SELECT peer, kind, statement, attempts, due, last_error FROM outbox
 WHERE peer > $1 OR (peer = $1 AND (kind > $2
-    OR (kind = $2 AND statement > $3)))
+    OR (kind = $2 AND statement >= $3)))
 ORDER BY peer, kind, statement LIMIT $4
 `
 
-type OutboxAfterParams struct {
+type OutboxFromParams struct {
 	Peer      string
 	Kind      string
 	Statement []byte
 	Most      int32
 }
 
-func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]Outbox, error) {
-	rows, err := q.query(ctx, q.outboxAfterStmt, outboxAfter,
+func (q *Queries) OutboxFrom(ctx context.Context, arg OutboxFromParams) ([]Outbox, error) {
+	rows, err := q.query(ctx, q.outboxFromStmt, outboxFrom,
 		arg.Peer,
 		arg.Kind,
 		arg.Statement,

@@ -300,17 +300,17 @@ func (q *Queries) Statement(ctx context.Context, sha256 []byte) ([]byte, error) 
 	return raw, err
 }
 
-const statementsAfter = `-- name: StatementsAfter :many
-SELECT sha256, kind, raw FROM statement WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+const statementsFrom = `-- name: StatementsFrom :many
+SELECT sha256, kind, raw FROM statement WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
 `
 
-type StatementsAfterParams struct {
+type StatementsFromParams struct {
 	Sha256 []byte
 	Limit  int32
 }
 
-func (q *Queries) StatementsAfter(ctx context.Context, arg StatementsAfterParams) ([]Statement, error) {
-	rows, err := q.query(ctx, q.statementsAfterStmt, statementsAfter, arg.Sha256, arg.Limit)
+func (q *Queries) StatementsFrom(ctx context.Context, arg StatementsFromParams) ([]Statement, error) {
+	rows, err := q.query(ctx, q.statementsFromStmt, statementsFrom, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
