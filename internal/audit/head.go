@@ -74,12 +74,13 @@ type slots struct {
 	dir  string
 	head [2]head
 	err  [2]error // why a slot is not sound; fs.ErrNotExist if it is not there
+	sync func(*os.File) error
 }
 
 func slotName(i int) string { return "log-" + strconv.Itoa(i) }
 
 func readSlots(dir string) (s slots) {
-	s.dir = dir
+	s.dir, s.sync = dir, (*os.File).Sync
 	for i := range s.head {
 		s.head[i], s.err[i] = readSlot(filepath.Join(dir, slotName(i)))
 	}
@@ -138,6 +139,10 @@ func (s *slots) advance(h head) error {
 	return s.write(1-max(s.newest(), 0), h)
 }
 
+// errDoubtful: nobody knows what the disk holds. The kernel may have dropped what it could not write, and the next sync may
+// report success all the same, so whoever wrote must not try again.
+var errDoubtful = errors.New("what the disk holds is not known")
+
 func (s *slots) write(i int, h head) error {
 	path := filepath.Join(s.dir, slotName(i))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
@@ -150,14 +155,14 @@ func (s *slots) write(i int, h head) error {
 		err = f.Truncate(int64(len(text)))
 	}
 	if err == nil {
-		err = f.Sync()
+		err = s.sync(f)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write head: %w", err)
+		return fmt.Errorf("write head: %w: %w", errDoubtful, err)
 	}
 	if errors.Is(s.err[i], fs.ErrNotExist) {
 		if err := durable.SyncDir(s.dir); err != nil {
-			return fmt.Errorf("write head: %w", err)
+			return fmt.Errorf("write head: %w: %w", errDoubtful, err)
 		}
 	}
 	s.head[i], s.err[i] = h, nil

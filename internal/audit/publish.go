@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -35,6 +34,9 @@ type Log struct {
 	db  *store.DB
 	dir string
 	key *statement.Key
+
+	sync   func(*os.File) error // (*os.File).Sync, but in tests
+	failed error                // of writing the head, after which nothing is known about the disk; only a round touches it
 
 	mu      sync.Mutex // guards what follows
 	running bool       // a round is under way
@@ -54,8 +56,8 @@ type round struct {
 //
 // It also finishes what a crash interrupted: a slot that was being written, a checkpoint that was not stored yet.
 func OpenLog(ctx context.Context, db *store.DB, headDir string, key *statement.Key) (*Log, error) {
-	l := &Log{db: db, dir: headDir, key: key}
-	if err := makeHeadDir(headDir); err != nil {
+	l := &Log{db: db, dir: headDir, key: key, sync: (*os.File).Sync}
+	if err := durable.MkdirAll(headDir); err != nil {
 		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
 	}
 	unlock, err := lock(ctx, headDir)
@@ -69,23 +71,13 @@ func OpenLog(ctx context.Context, db *store.DB, headDir string, key *statement.K
 	return l, nil
 }
 
-func makeHeadDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return nil
-		}
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(dir))
-}
-
 // patience is how long a round waits for another process that holds the head, which should take milliseconds.
 const patience = 5 * time.Second
 
 const restoreHint = "if this home was restored from a backup, its log must not be continued: others may have seen more of it; bring back the home as it was when the node last ran, with its folder head"
 
 func (l *Log) recover(ctx context.Context) error {
-	s := readSlots(l.dir)
+	s := l.slots()
 	at := s.newest()
 	if at < 0 {
 		return l.begin(ctx, &s)
@@ -104,9 +96,18 @@ func (l *Log) recover(ctx context.Context) error {
 		}
 	}
 	if h.Tree.N > now.checkpoint.N { // a crash came between head and checkpoint
+		if err := s.write(at, h); err != nil { // or before the head was synced
+			return err
+		}
 		_, err = l.sign(ctx, h.Tree)
 	}
 	return err
+}
+
+func (l *Log) slots() slots {
+	s := readSlots(l.dir)
+	s.sync = l.sync
+	return s
 }
 
 // begin makes the head of a new log. A crash between the two slots leaves an empty log with one, and a log with one slot
@@ -239,6 +240,9 @@ func (l *Log) rounds(ctx context.Context) {
 }
 
 func (l *Log) publish(ctx context.Context) ([]byte, error) {
+	if l.failed != nil {
+		return nil, fault.New(fault.Failed, "see to the disk, then start the program again", "the log's head could not be written, and nothing is published since: %w", l.failed)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	unlock, err := lock(ctx, l.dir)
@@ -246,7 +250,7 @@ func (l *Log) publish(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer unlock()
-	s := readSlots(l.dir)
+	s := l.slots()
 	at := s.newest()
 	if at < 0 {
 		return nil, fault.New(fault.Conflict, restoreHint, "the head in %s is missing or damaged", l.dir)
@@ -261,9 +265,15 @@ func (l *Log) publish(ctx context.Context) ([]byte, error) {
 	if now.tree.N > s.head[at].Tree.N {
 		// A crash before this leaves leaves that nobody was shown. A crash after it leaves a head without a checkpoint, and
 		// the next round or OpenLog signs it.
-		if err := s.advance(head{l.key.Name(), now.tree}); err != nil {
-			return nil, err
-		}
+		err = s.advance(head{l.key.Name(), now.tree})
+	} else {
+		err = s.write(at, s.head[at]) // by somebody who crashed before the checkpoint, perhaps also before the head was synced
+	}
+	if errors.Is(err, errDoubtful) {
+		l.failed = err
+	}
+	if err != nil {
+		return nil, err
 	}
 	return l.sign(ctx, now.tree)
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -228,6 +229,30 @@ func TestOpenLogRecovers(t *testing.T) {
 				t.Error("a second recovery changed the head")
 			}
 		})
+	}
+}
+
+// TestHeadSyncFails has the disk refuse once: the next sync may report success and be wrong, so only a restart helps.
+func TestHeadSyncFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).open()
+	b.add(2)
+	b.publish()
+	b.add(1)
+	broken := errors.New("the disk is broken")
+	b.log.sync = func(*os.File) error { return broken }
+	for range 2 {
+		raw, err := b.log.Publish(t.Context())
+		if !errors.Is(err, broken) {
+			t.Errorf("published %q, %v", raw, err)
+		}
+		b.log.sync = (*os.File).Sync
+	}
+	synced := 0
+	l := &Log{db: b.db, dir: b.head(), key: b.key, sync: func(f *os.File) error { synced++; return f.Sync() }}
+	check(t, l.recover(t.Context()))
+	if got := b.open().publish(); got.N != 3 || synced != 1 {
+		t.Errorf("after the restart %d leaves are published, and the head was synced %d times before", got.N, synced)
 	}
 }
 

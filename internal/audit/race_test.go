@@ -1,0 +1,5 @@
+//go:build race
+
+package audit
+
+const raceEnabled = true // the race detector is at work
