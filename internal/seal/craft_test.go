@@ -25,11 +25,11 @@ func keys(n int) []*Key { return madeKeys()[:n] }
 var madeKeys = sync.OnceValue(func() []*Key {
 	made := make([]*Key, limit.Recipients+2)
 	for i := range made {
-		k, err := GenerateKey()
+		identity, err := age.GenerateHybridIdentity()
 		if err != nil {
 			panic(err)
 		}
-		made[i] = k
+		made[i] = newKey(identity)
 	}
 	return made
 })

@@ -44,6 +44,9 @@ const (
 	chunkTagSize = 16
 )
 
+// LeastPayload is the size of the smallest payload of the age format, that of an empty plaintext: the nonce and one tag.
+const LeastPayload = nonceSize + chunkTagSize
+
 // CheckHeader tells whether an age header that came with a manifest is the one that the manifest's sender signed,
 // has exactly one hybrid stanza for each recipient and none of another kind, and opens with one of keys. Only keys that the
 // manifest names in sealed_for are tried; the caller has checked that the manifest's signature is valid.

@@ -19,15 +19,6 @@ type Key struct {
 	hash     statement.Hash // of the recipient
 }
 
-// GenerateKey makes a new key.
-func GenerateKey() (*Key, error) {
-	identity, err := age.GenerateHybridIdentity()
-	if err != nil {
-		return nil, errors.New("generate sealing key: no randomness")
-	}
-	return newKey(identity), nil
-}
-
 // ParseKey reads a key in its one spelling, AGE-SECRET-KEY-PQ-1…, without white space around it.
 // Its error never quotes the input.
 func ParseKey(s string) (*Key, error) {
