@@ -18,7 +18,6 @@ import (
 	"entente.example/internal/limit"
 	"entente.example/internal/node"
 	"entente.example/internal/statement"
-	"entente.example/internal/store"
 	ententev1 "entente.example/proto/entente/v1"
 )
 

@@ -17,45 +17,61 @@ import (
 // What one peer may take of this node: bytes on its disk and leaves in its log. Connections and streams are bounded in
 // package rpc.
 
-// quota is the room that deliveries under way were promised, by peer and manifest, so that several at the same time do not
-// count on the same room. The zero value is ready.
+// quota is the room that deliveries under way were promised, by peer, so that several at the same time do not count on the
+// same room. The zero value is ready.
 type quota struct {
+	mu    sync.Mutex
+	rooms map[string]*room
+}
+
+// room is what one peer was promised. Its lock is held while the peer's documents are added up, which takes longer the more
+// there are; so each peer has its own, and waits for none of the others.
+type room struct {
 	mu       sync.Mutex
-	promised map[string]map[statement.Hash]int64
+	promised map[statement.Hash]int64 // by manifest
+}
+
+func (q *quota) of(peer string) *room {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.rooms == nil {
+		q.rooms = map[string]*room{}
+	}
+	if q.rooms[peer] == nil {
+		q.rooms[peer] = &room{promised: map[statement.Hash]int64{}}
+	}
+	return q.rooms[peer]
 }
 
 // release gives back what reserve has promised, if anything.
 func (q *quota) release(peer string, m statement.Hash) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.promised[peer], m)
+	r := q.of(peer)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.promised, m)
 }
 
-// reserve promises room for a payload before anything is allocated for it. Being full passes, so it is no refusal.
+// reserve promises room for a document before anything is allocated for it. Being full passes, so it is no refusal.
 func (n *node) reserve(ctx context.Context, o *offer) error {
-	n.quota.mu.Lock()
-	defer n.quota.mu.Unlock()
-	used, err := n.used(ctx, o)
+	r := n.quota.of(o.peer)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	used, err := n.used(ctx, o, r)
 	if err != nil {
 		return err
 	}
-	size := o.manifest.Terms.Content.CiphertextSize
-	if size > n.Config.PeerBytes || used > n.Config.PeerBytes-size {
-		return fault.New(fault.Transient, "try again when documents were disposed of", "the quota of %s is used up: %d of %d bytes are stored, staged or promised, and this document has %d", o.peer, used, n.Config.PeerBytes, size)
+	cost := o.manifest.Terms.Content.CiphertextSize + int64(len(o.header)) + limit.DocumentOverhead // as View.Held counts it
+	if cost > n.Config.PeerBytes || used > n.Config.PeerBytes-cost {
+		return fault.New(fault.Transient, "try again when documents were disposed of", "the quota of %s is used up: %d of %d bytes are stored, staged or promised, and this document takes %d", o.peer, used, n.Config.PeerBytes, cost)
 	}
-	if n.quota.promised == nil {
-		n.quota.promised = map[string]map[statement.Hash]int64{}
-	}
-	if n.quota.promised[o.peer] == nil {
-		n.quota.promised[o.peer] = map[statement.Hash]int64{}
-	}
-	n.quota.promised[o.peer][o.manifest.Hash] = size
+	r.promised[o.manifest.Hash] = cost
 	return nil
 }
 
-// used adds up what is stored of a peer's documents, staged from deliveries that broke off, and promised. What is staged
-// of a document that is promised, or asked for now, is part of its size and counts once. The caller holds the quota's lock.
-func (n *node) used(ctx context.Context, o *offer) (sum int64, err error) {
+// used adds up what a peer's documents that are stored take, what is staged from deliveries that broke off, and what is
+// promised. What is staged of a document that is promised, or asked for now, is part of its size and counts once. The
+// caller holds the room's lock.
+func (n *node) used(ctx context.Context, o *offer, r *room) (sum int64, err error) {
 	err = n.DB.View(ctx, func(v *store.View) (err error) { sum, err = v.Held(o.peer); return err })
 	if err != nil {
 		return 0, fmt.Errorf("add up what is stored: %w", err)
@@ -65,8 +81,8 @@ func (n *node) used(ctx context.Context, o *offer) (sum int64, err error) {
 		return 0, fmt.Errorf("add up what is staged: %w", err)
 	}
 	delete(staged, o.manifest.Hash.String())
-	for m, size := range n.quota.promised[o.peer] {
-		staged[m.String()] = max(staged[m.String()], size)
+	for m, cost := range r.promised {
+		staged[m.String()] = max(staged[m.String()], cost)
 	}
 	for _, size := range staged {
 		sum += size
