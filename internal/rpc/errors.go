@@ -81,12 +81,9 @@ func (a *answer) Error() string {
 // GRPCStatus gives what the caller sees.
 func (a *answer) GRPCStatus() *status.Status { return a.status }
 
-// ToStatus turns an error into one that gRPC sends to one of our own people: a fault travels with its kind, text, hint
-// and reasons; anything else becomes "failed", with the number of an incident under which our log says more. The servers
-// of this package do this themselves with whatever a handler returns.
-func ToStatus(err error) error { return toStatus(err, false) }
-
-// toStatus does the work. Towards the outside, faults that speak of us instead of the caller are hidden as well.
+// toStatus turns what a handler returns into an error that gRPC sends: a fault travels with its kind, text, hint and
+// reasons; anything else becomes "failed", with the number of an incident under which our log says more. Towards the
+// outside, which our own people are not, faults that speak of us instead of the caller are hidden as well.
 func toStatus(err error, outside bool) error {
 	if err == nil {
 		return nil

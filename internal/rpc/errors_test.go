@@ -39,19 +39,19 @@ func TestFaultsCrossTheWire(t *testing.T) {
 	reasons := []statement.Reason{{Set: "base", Rule: "base/label", Text: "TLP:RED is above TLP:AMBER", Needs: "a label up to TLP:AMBER"}, {Set: "house", Rule: "h1"}}
 	for kind := fault.Failed; kind <= fault.Transient; kind++ {
 		want := &fault.Error{Kind: kind, Text: "“quoted” text, 100 %", Hint: "do that", Reasons: reasons}
-		got := FromStatus(wire(t, ToStatus(want)))
+		got := FromStatus(wire(t, toStatus(want, false)))
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %#v, want %#v", kind, got, want)
 		}
 		if again := FromStatus(got); again != got { //nolint:errorlint // the very same
 			t.Errorf("%s: changed the second time", kind)
 		}
-		if code := status.Code(ToStatus(want)); code == codes.OK || code == codes.Unknown || kind != fault.Misused && kindOf(code) != kind && kind != fault.Refused {
+		if code := status.Code(toStatus(want, false)); code == codes.OK || code == codes.Unknown || kind != fault.Misused && kindOf(code) != kind && kind != fault.Refused {
 			t.Errorf("%s has code %s", kind, code)
 		}
 	}
 	inner := fault.New(fault.Invalid, "the hint", "inside")
-	outer := FromStatus(wire(t, ToStatus(fault.New(fault.Conflict, "", "outside: %w", inner))))
+	outer := FromStatus(wire(t, toStatus(fault.New(fault.Conflict, "", "outside: %w", inner), false)))
 	if fault.KindOf(outer) != fault.Conflict || outer.Error() != "outside: inside" || fault.Hint(outer) != "the hint" {
 		t.Errorf("a fault in a fault arrived as %v (%s, %q)", outer, fault.KindOf(outer), fault.Hint(outer))
 	}
@@ -59,7 +59,7 @@ func TestFaultsCrossTheWire(t *testing.T) {
 
 func TestOtherErrors(t *testing.T) {
 	t.Parallel()
-	if ToStatus(nil) != nil || FromStatus(nil) != nil || FromStatus(io.EOF) != io.EOF { //nolint:errorlint // exactly these
+	if toStatus(nil, false) != nil || FromStatus(nil) != nil || FromStatus(io.EOF) != io.EOF { //nolint:errorlint // exactly these
 		t.Error("nil or io.EOF changed")
 	}
 	plain := errors.New("plain")
@@ -77,12 +77,12 @@ func TestOtherErrors(t *testing.T) {
 		}
 	}
 	for _, err := range []error{context.Canceled, context.DeadlineExceeded} {
-		if got := FromStatus(wire(t, ToStatus(fmt.Errorf("wait: %w", err)))); !errors.Is(got, err) || fault.KindOf(got) != fault.Transient {
+		if got := FromStatus(wire(t, toStatus(fmt.Errorf("wait: %w", err), false))); !errors.Is(got, err) || fault.KindOf(got) != fault.Transient {
 			t.Errorf("%v arrived as %v", err, got)
 		}
 	}
 	// A status that came from elsewhere and was wrapped is not for our caller.
-	if got := FromStatus(wire(t, ToStatus(fmt.Errorf("ask: %w", status.Error(codes.NotFound, "secret"))))); strings.Contains(got.Error(), "secret") || fault.KindOf(got) != fault.Failed {
+	if got := FromStatus(wire(t, toStatus(fmt.Errorf("ask: %w", status.Error(codes.NotFound, "secret")), false))); strings.Contains(got.Error(), "secret") || fault.KindOf(got) != fault.Failed {
 		t.Errorf("got %v", got)
 	}
 }
@@ -95,7 +95,7 @@ func TestStatusFits(t *testing.T) {
 	for range 2 * limit.Reasons {
 		f.Reasons = append(f.Reasons, statement.Reason{Set: "base", Rule: "r", Text: long, Needs: long})
 	}
-	s := status.Convert(ToStatus(f))
+	s := status.Convert(toStatus(f, false))
 	raw, err := proto.Marshal(s.Proto())
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestPrintable(t *testing.T) {
 // FuzzFromStatus reads statuses that a hostile server made up: whatever they say, it can be printed, and is short.
 func FuzzFromStatus(f *testing.F) {
 	for _, err := range []error{fault.New(fault.Refused, "hint", "text"), errors.New("x"), status.Error(codes.NotFound, "no")} {
-		raw, _ := proto.Marshal(status.Convert(ToStatus(err)).Proto())
+		raw, _ := proto.Marshal(status.Convert(toStatus(err, false)).Proto())
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
