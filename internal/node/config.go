@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -67,7 +68,7 @@ func newConfig(o InitOptions) (Config, error) {
 		c.NodeListen = DefaultNodeAddress
 	}
 	if err := statement.ValidAddress(c.Address); err != nil {
-		return c, fault.New(fault.Misused, "give --address HOST:PORT, the address at which other members reach this node", "read address: %w", err)
+		return c, fault.New(fault.Misused, "give --address HOST:PORT, the address at which other members reach this node", "%w", err)
 	}
 	if host, port, err := net.SplitHostPort(c.Address); err == nil {
 		if _, err := netip.ParseAddr(host); err != nil {
@@ -79,23 +80,23 @@ func newConfig(o InitOptions) (Config, error) {
 
 func (c Config) check() error {
 	if err := statement.ValidMember(c.Member); err != nil {
-		return fault.New(fault.Misused, "choose one lower-case word, such as alpha", "read configuration: %w", err)
+		return fault.New(fault.Misused, "choose one lower-case word, such as alpha", "%w", err)
 	}
 	if err := statement.ValidAddress(c.Address); err != nil {
-		return fault.New(fault.Misused, "set address in "+ConfigFile, "read configuration: address: %w", err)
+		return fault.New(fault.Misused, "set address in "+ConfigFile, "address: %w", err)
 	}
 	if c.Jurisdiction != "" {
 		if err := statement.ValidJurisdiction(c.Jurisdiction); err != nil {
-			return fault.New(fault.Misused, "give an ISO 3166-1 code such as NL, or none", "read configuration: jurisdiction: %w", err)
+			return fault.New(fault.Misused, "give an ISO 3166-1 code such as NL, or none", "jurisdiction: %w", err)
 		}
 	}
 	for key, address := range map[string]string{"peer_listen": c.PeerListen, "node_listen": c.NodeListen} {
 		if _, _, err := net.SplitHostPort(address); err != nil {
-			return fault.New(fault.Misused, "set "+key+" in "+ConfigFile+" to HOST:PORT", "read configuration: %s: %w", key, err)
+			return fault.New(fault.Misused, "set "+key+" in "+ConfigFile+" to HOST:PORT", "%s: %w", key, err)
 		}
 	}
 	if c.PeerBytes < 1 {
-		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "read configuration: peer_bytes must be positive")
+		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "peer_bytes must be positive")
 	}
 	return nil
 }
@@ -117,14 +118,27 @@ func ReadConfig(dir string) (Config, error) {
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		var where *toml.DecodeError
-		if errors.As(err, &where) {
-			row, _ := where.Position()
-			return c, fault.New(fault.Misused, "correct that line", "read %s: line %d: %w", filepath.Join(dir, ConfigFile), row, err)
-		}
-		return c, fault.New(fault.Misused, "remove what is not a field; the comments say which there are", "read %s: %w", filepath.Join(dir, ConfigFile), err)
+		return c, tomlFault(filepath.Join(dir, ConfigFile), err)
 	}
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
+	}
+	return c, nil
+}
+
+// tomlFault says where in a file of ours which mistake is.
+func tomlFault(file string, err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		row, _ := unknown.Errors[0].Position()
+		return fault.New(fault.Misused, "is it a typing error? The comments in the file say which fields there are", "%s: line %d: there is no field %.80q", file, row, strings.Join(unknown.Errors[0].Key(), "."))
+	}
+	var where *toml.DecodeError
+	if errors.As(err, &where) {
+		row, _ := where.Position()
+		return fault.New(fault.Misused, "correct that line", "%s: line %d: %s", file, row, strings.TrimPrefix(where.Error(), "toml: "))
+	}
+	return fault.New(fault.Misused, "correct the file", "%s: %w", file, err)
 }
 
 // readBounded reads a file of at most `most` bytes.

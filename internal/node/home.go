@@ -69,7 +69,7 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 	entries, err := os.ReadDir(dir)
 	there := err == nil
 	if len(entries) > 0 {
-		return nil, fault.New(fault.Conflict, "choose another folder with --home DIR", "%s is not empty", dir)
+		return nil, fault.New(fault.Misused, "choose another folder with --home DIR", "%s is not empty", dir)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Misused, "choose another folder with --home DIR", "make home: %w", err)

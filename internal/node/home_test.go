@@ -4,6 +4,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +51,50 @@ func TestInitKeepsWhatIsThere(t *testing.T) {
 		t.Errorf("the file is gone: %v", err)
 	}
 	_, err = node.Init(t.Context(), dir, initOptions("bravo", ""))
-	wantFault(t, err, fault.Conflict, "is not empty")
+	wantFault(t, err, fault.Misused, "is not empty")
+}
+
+// Of two inits at once in one folder one wins, and the other neither removes nor replaces anything of it.
+func TestInitTogether(t *testing.T) {
+	t.Parallel()
+	for i := range 24 {
+		dir := t.TempDir()
+		home := filepath.Join(dir, "alpha")
+		var made [2]*node.Initialised
+		var errs [2]error
+		var both sync.WaitGroup
+		for j := range made {
+			both.Go(func() {
+				time.Sleep(time.Duration(i/2*j) * time.Millisecond) // the second finds the first at different points
+				recovery := filepath.Join(dir, "recovery")
+				if i%2 == 1 {
+					recovery += strconv.Itoa(j)
+				}
+				made[j], errs[j] = node.Init(t.Context(), home, initOptions("alpha", recovery))
+			})
+		}
+		both.Wait()
+		won := slices.IndexFunc(errs[:], func(err error) bool { return err == nil })
+		if won < 0 || errs[1-won] == nil {
+			t.Errorf("round %d: %v; %v", i, errs[0], errs[1])
+			continue
+		}
+		h, err := node.OpenHome(t.Context(), home)
+		if err != nil {
+			t.Errorf("round %d: the home: %v", i, err)
+			continue
+		}
+		key, err := os.ReadFile(made[won].RecoveryFile)
+		if err != nil || !strings.Contains(string(key), "PRIVATE+KEY+alpha/recovery+") {
+			t.Errorf("round %d: the recovery key: %.40q, %v", i, key, err)
+		}
+		if keys, err := filepath.Glob(filepath.Join(dir, "recovery*", "*")); err != nil || len(keys) != 1 {
+			t.Errorf("round %d: recovery keys %v, %v", i, keys, err)
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Names become folders, so a name that leads elsewhere must be refused before anything is made or removed.
@@ -105,7 +152,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer h.Close()
 	err = h.Serve(t.Context(), node.Options{Log: slog.New(slog.DiscardHandler)})
-	wantFault(t, err, fault.Conflict, "cannot listen on "+h.Config.PeerListen)
+	wantFault(t, err, fault.Conflict, "another program listens at "+h.Config.PeerListen)
 	w.start("alpha")
 }
 

@@ -99,19 +99,17 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	if err := n.recover(ctx); err != nil {
 		return err
 	}
-	if end, soon := identity.ExpiresSoon(h.Keys.Node, o.Now()); soon {
-		n.log.Warn("the node's certificate ends soon", "at", end)
-	}
+	n.warn()
 	return n.serve(ctx, o)
 }
 
 func (n *node) serve(ctx context.Context, o Options) error {
-	peers, err := listen(ctx, o.PeerListener, n.Config.PeerListen, "peer_listen")
+	peers, err := listen(ctx, o.PeerListener, n.Config.PeerListen)
 	if err != nil {
 		return err
 	}
 	defer peers.Close()
-	people, err := listen(ctx, o.NodeListener, n.Config.NodeListen, "node_listen")
+	people, err := listen(ctx, o.NodeListener, n.Config.NodeListen)
 	if err != nil {
 		return err
 	}
@@ -173,15 +171,11 @@ func stop(s *grpc.Server) {
 	s.GracefulStop()
 }
 
-func listen(ctx context.Context, given net.Listener, address, field string) (net.Listener, error) {
+func listen(ctx context.Context, given net.Listener, address string) (net.Listener, error) {
 	if given != nil {
 		return given, nil
 	}
-	l, err := rpc.Listen(ctx, address)
-	if err != nil {
-		return nil, fault.New(fault.Conflict, "stop what uses the port, or change "+field+" in "+ConfigFile, "cannot listen on %s: %w", address, err)
-	}
-	return l, nil
+	return rpc.Listen(ctx, address)
 }
 
 // commit records a fact: one transaction, and then the head and a checkpoint that cover its leaf. If only the second part
@@ -258,11 +252,27 @@ func (n *node) recover(ctx context.Context) error {
 	return nil
 }
 
-// sweep drops what peers have left half delivered for too long, while the node runs.
+// warn tells of certificates of ours that end soon, the node's own and its people's.
+func (n *node) warn() {
+	if end, soon := identity.ExpiresSoon(n.Keys.Node, n.now()); soon {
+		n.log.Warn("the node's certificate ends soon", "at", end)
+	}
+	list, err := n.People()
+	if err != nil {
+		n.log.Error("cannot read who works for this member", "error", err)
+	}
+	for _, one := range list {
+		if !one.CertificateEnds.IsZero() && n.now().Add(limit.CertificateWarning).After(one.CertificateEnds) {
+			n.log.Warn("a person's certificate ends soon", "person", one.Name, "at", one.CertificateEnds)
+		}
+	}
+}
+
+// sweep drops what peers have left half delivered for too long, while the node runs, and warns once a day.
 func (n *node) sweep(ctx context.Context) error {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
-	for {
+	for hour := 1; ; hour++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -270,6 +280,9 @@ func (n *node) sweep(ctx context.Context) error {
 		}
 		if _, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge)); err != nil {
 			n.log.Error("cannot drop old staging files", "error", err)
+		}
+		if hour%24 == 0 {
+			n.warn()
 		}
 	}
 }

@@ -22,7 +22,10 @@ const farewell = 200 * time.Millisecond
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fault.New(fault.Conflict, "stop the other program, or choose another address in entente.toml", "another program listens at %s: %w", address, err)
+		return nil, &fault.Error{Kind: fault.Conflict, Text: "another program listens at " + address, Hint: "stop the other program, or choose another address in entente.toml", Err: err}
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // our sentence names the address already
 	}
 	if err != nil {
 		return nil, fault.New(fault.Failed, "check the address in entente.toml", "cannot listen at %s: %w", address, err)
