@@ -17,7 +17,7 @@ VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
 help: ## explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the two programs, into bin/
+build: ## the program, into bin/
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
 
 test: ## all tests

@@ -224,7 +224,14 @@ With --json: the agreement's fields, as in "agreement show".`,
 			if err := p.showAgreement(p.adopted(a)); err != nil {
 				return err
 			}
-			p.next(p.self() + " send FILE --to MEMBER --agreement " + a.Terms.Name + " --purpose " + a.Terms.Purposes[0] + " --label LABEL")
+			switch now := p.now(); {
+			case now.Before(a.Terms.NotBefore):
+				p.next("nothing can be sent under it before " + when(a.Terms.NotBefore))
+			case !now.Before(a.Terms.NotAfter):
+				p.next("it has ended, so nothing can be sent under it; for a new one: " + p.self() + " agreement draft " + a.Terms.Name + fmt.Sprintf(" --version %d …", a.Terms.Version+1))
+			default:
+				p.next(p.self() + " send FILE --to MEMBER --agreement " + a.Terms.Name + " --purpose " + a.Terms.Purposes[0] + " --label LABEL")
+			}
 			return nil
 		},
 	}
@@ -257,7 +264,7 @@ With --json: an object a line with the fields of "agreement show", but prose.`,
 
 func (p *program) listAgreements(list []node.Agreement) error {
 	if len(list) == 0 {
-		p.note("No agreement yet. One party begins with: entente agreement draft\n")
+		p.note("No agreement yet. One party begins with: %s agreement draft\n", p.self())
 		return nil
 	}
 	var rows [][]any
@@ -274,11 +281,11 @@ func (p *program) listAgreements(list []node.Agreement) error {
 		if j.Version > 1 {
 			name = fmt.Sprintf("%s v%d", j.Name, j.Version)
 		}
-		rows = append(rows, []any{label(j.Ceiling), name, j.state(), words(j.Parties).join(), words(j.Purposes).join(),
+		rows = append(rows, []any{p.label(j.Ceiling), name, j.state(), words(j.Parties).join(), words(j.Purposes).join(),
 			(*duration)(ptr(time.Duration(j.RetainDays) * day)).String(), j.NotAfter.Format(time.DateOnly)})
 	}
 	if !p.json {
-		p.table([]string{"UP TO", "AGREEMENT", "STATE", "PARTIES", "PURPOSES", "KEEP", "UNTIL"}, rows)
+		p.table([]string{"CEILING", "AGREEMENT", "STATE", "PARTIES", "PURPOSES", "RETAIN", "UNTIL"}, rows)
 	}
 	return nil
 }
@@ -379,8 +386,8 @@ func (p *program) showAgreement(a agreementJSON) error {
 		return p.emit(a)
 	}
 	p.fields(field{"agreement", a.Name}, field{"version", a.Version}, field{"state", a.state()},
-		field{"parties", words(a.Parties).join()}, field{"purposes", words(a.Purposes).join()}, field{"label ceiling", label(a.Ceiling)},
-		field{"keep at most", (*duration)(ptr(time.Duration(a.RetainDays) * day)).String()},
+		field{"parties", words(a.Parties).join()}, field{"purposes", words(a.Purposes).join()}, field{"ceiling", p.label(a.Ceiling)},
+		field{"retain at most", (*duration)(ptr(time.Duration(a.RetainDays) * day)).String()},
 		field{"from", a.NotBefore}, field{"until", a.NotAfter},
 		field{"signed by", owners(a.SignedBy)}, field{"to sign yet", owners(a.Missing)},
 		field{"sha256", a.Hash}, field{"file", a.File})

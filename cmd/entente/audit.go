@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,7 +174,7 @@ func (p *program) leaf(l leafJSON) error {
 		about = append(about, words(leaf.Peers).join())
 	}
 	if who, ok := l.Private["person"].(string); ok {
-		about = append(about, "by "+who)
+		about = append(about, "by "+who[strings.LastIndex(who, "/")+1:])
 	}
 	if unwelcome(leaf.Kind) && len(leaf.Rules) > 0 { // which rules permitted, --json tells
 		about = append(about, strings.Join(leaf.Rules, " "))
@@ -252,6 +253,13 @@ func (p *program) verify(ctx context.Context, dir string) error {
 func (p *program) verifyExport(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "there is no folder %s", dir)
+	}
+	// Whatever is missing from an export is a problem in it; where nothing of one is there, the name is wrong.
+	if !slices.ContainsFunc([]string{"checkpoint", "log.vkey", "tile"}, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}) {
+		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "%s holds neither a home nor an exported log", dir)
 	}
 	report, err := audit.VerifyExport(dir)
 	if err != nil {

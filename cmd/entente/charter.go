@@ -222,7 +222,7 @@ func (p *program) showFounding(f *node.Founding, file string) error {
 	for _, m := range f.Founders {
 		rows = append(rows, []any{m.Name, m.Address, m.Jurisdiction, m.Fingerprint, yesNo(m.Signed)})
 	}
-	p.table([]string{"MEMBER", "ADDRESS", "LAW", "FINGERPRINT", "SIGNED"}, rows)
+	p.table([]string{"MEMBER", "ADDRESS", "JURISDICTION", "FINGERPRINT", "SIGNED"}, rows)
 	return nil
 }
 
@@ -327,6 +327,6 @@ func (p *program) showCharter(self string, h *member.History) error {
 	for _, m := range h.Members() {
 		rows = append(rows, []any{m.Name, m.Standing, m.Address, m.Jurisdiction, statement.Fingerprint(m.Card)})
 	}
-	p.table([]string{"MEMBER", "STANDING", "ADDRESS", "LAW", "FINGERPRINT"}, rows)
+	p.table([]string{"MEMBER", "STANDING", "ADDRESS", "JURISDICTION", "FINGERPRINT"}, rows)
 	return nil
 }

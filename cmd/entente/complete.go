@@ -8,10 +8,47 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"entente.example/internal/fault"
 	"entente.example/internal/node"
 	"entente.example/internal/policy"
 	"entente.example/internal/store"
 )
+
+func (p *program) completionCommand() *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print what makes a shell complete our commands: bash, zsh, fish or powershell",
+		Long: `Completion prints a script for your shell. Once it is loaded, the tab key
+completes commands and flags, and the members, agreements, purposes, persons and
+exchanges of the home.
+
+With --json nothing else is printed: the script is a text.`,
+		Example: `# For this session
+source <(entente completion bash)
+# For every one
+entente completion bash > ~/.local/share/bash-completion/completions/entente
+entente completion fish > ~/.config/fish/completions/entente.fish
+# For zsh, into a folder of its fpath
+entente completion zsh > ~/.zfunc/_entente`,
+		Args:              args("SHELL"),
+		ValidArgsFunction: first(cobra.FixedCompletions(shells, cobra.ShellCompDirectiveNoFileComp)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			root := cmd.Root()
+			switch given[0] {
+			case "bash":
+				return root.GenBashCompletionV2(p.wrote, true)
+			case "zsh":
+				return root.GenZshCompletion(p.wrote)
+			case "fish":
+				return root.GenFishCompletion(p.wrote, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(p.wrote)
+			}
+			return fault.New(fault.Misused, "the shells are: "+strings.Join(shells, ", "), "%.80q is no shell that we know", given[0])
+		},
+	}
+}
 
 // Completion looks into the home, for a moment, and keeps quiet about whatever goes wrong: a shell that is completing a
 // line is no place for errors.

@@ -36,6 +36,8 @@ entente demo --document report.pdf --home ./world`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), document) },
 	}
 	cmd.Flags().StringVar(&document, "document", "", "send this FILE instead of the one that the program brings along")
+	cmd.Flags().StringVar(&p.home, "home", "", "keep the members' homes in DIR, which must be empty (default: a folder that is removed in the end)")
+	_ = cmd.MarkFlagDirname("home")
 	return cmd
 }
 
@@ -47,19 +49,20 @@ type stepJSON struct {
 }
 
 func (p *program) demo(ctx context.Context, document string) (err error) {
+	p.worlds = true
+	if document != "" {
+		file, _, err := openDocument(document, filepath.Base(document))
+		if err != nil {
+			return fault.New(fault.KindOf(err), "name another file with --document FILE", "%w", err)
+		}
+		file.Close()
+	}
 	dir := p.home
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "entente-demo-"); err != nil {
 			return fault.New(fault.Failed, "set TMPDIR to a folder with room", "make a folder for the demo: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	}
-	if document != "" {
-		if info, err := os.Stat(document); err != nil {
-			return fault.New(fault.Failed, "name a file with --document FILE", "read document: %w", err)
-		} else if !info.Mode().IsRegular() {
-			return fault.New(fault.Misused, "name a file with --document FILE", "%s is not a file", document)
-		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lab.DemoTime)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"entente.example/internal/client"
+	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/node"
 	ententev1 "entente.example/proto/entente/v1"
@@ -25,7 +26,23 @@ func (p *program) dial() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.warnPerson(dir, config.Member, name)
 	return client.Dial(dir, config.Member, reachable(config.NodeListen), name)
+}
+
+// warnPerson tells a person when their certificate ends soon. When it has ended, every call says so.
+func (p *program) warnPerson(dir, member, name string) {
+	if p.warned {
+		return
+	}
+	p.warned = true
+	cert, err := identity.LoadPerson(dir, member, name)
+	if err != nil {
+		return // dialling says it
+	}
+	if end, soon := identity.ExpiresSoon(cert, p.now()); soon && end.After(p.now()) {
+		p.note("%s The certificate of %s ends at %s. For a new one: %s person add %s\n", styled(wait.Render("warning:")), name, end, p.self(), name)
+	}
 }
 
 // ask calls the running node once.

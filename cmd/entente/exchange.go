@@ -90,10 +90,10 @@ func (p *program) showExchange(e exchangeJSON) {
 	if !e.NextAttempt.IsZero() {
 		next = e.NextAttempt
 	}
-	p.fields(field{"exchange", e.Ref}, field{"label", label(e.Label)}, field{"state", state(e.State)}, field{"since", e.Updated},
+	p.fields(field{"exchange", e.Ref}, field{"label", p.label(e.Label)}, field{"state", state(e.State)}, field{"since", e.Updated},
 		field{"from", e.From}, field{"to", e.To}, field{"agreement", e.Agreement}, field{"purpose", e.Purpose},
 		field{"released by", strings.TrimPrefix(e.ReleasedBy, "spiffe://"+e.From+"/person/") + " of " + e.From},
-		field{"created", e.Created}, field{"deliver by", e.DeliverBy}, field{"keep until", e.RetainUntil},
+		field{"created", e.Created}, field{"deliver by", e.DeliverBy}, field{"retain until", e.RetainUntil},
 		field{"sealed size", size(e.Size)}, field{"manifest", e.Manifest},
 		field{"attempts", attempts}, field{"next attempt", next}, field{"last error", e.LastError})
 	for _, r := range e.Receipts {

@@ -31,6 +31,7 @@ type failure struct {
 // fail tells a person or a program what went wrong, on stderr, and gives the exit code.
 func (p *program) fail(ctx context.Context, err error) int {
 	f := describe(ctx, err)
+	f.Hint = p.hint(f.Hint)
 	// A flag that comes before --json may be the one that is wrong.
 	if p.json || slices.Contains(os.Args[1:], "--json") {
 		b, encodeErr := encode(map[string]failure{"error": f})

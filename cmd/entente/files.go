@@ -180,12 +180,23 @@ func (o *output) abort() {
 	o.root.Close()
 }
 
+// noPipe refuses the name that elsewhere means stdout. What we write is there whole or not at all, and a pipe is neither.
+func noPipe(path string) error {
+	if path == "-" {
+		return fault.New(fault.Misused, "name a file with -o FILE; one that is really called - is ./-", "the output must be a file, and - is none")
+	}
+	return nil
+}
+
 func exists(path string) error {
 	return fault.New(fault.Conflict, "choose another name, or replace it with --force", "%s is there already, and stays as it is", path)
 }
 
 // writeFile writes a small file whole or not at all. Without replace it refuses to change a file; the same bytes again are fine.
 func writeFile(path string, b []byte, replace bool) error {
+	if err := noPipe(path); err != nil {
+		return err
+	}
 	if !replace {
 		if old, err := readFile(path, limit.Founding); err == nil && string(old) == string(b) {
 			return nil

@@ -38,6 +38,7 @@ entente person add alice --role releaser,reader --home ./world/alpha
 entente node --home ./world/alpha`,
 		Args: args("NAME..."),
 		RunE: func(cmd *cobra.Command, given []string) error {
+			p.worlds = true
 			if p.home == "" {
 				return fault.New(fault.Misused, "give --home DIR, an empty folder for the homes of all members", "--home is missing")
 			}
@@ -46,6 +47,8 @@ entente node --home ./world/alpha`,
 	}
 	cmd.Flags().StringVar(&alliance, "alliance", "alliance", "the NAME of the alliance")
 	cmd.Flags().IntVar(&port, "port", 7443, "the first member's PORT for other members; 0: any free ones")
+	cmd.Flags().StringVar(&p.home, "home", "", "the folder DIR for the members' homes, which must be empty (required)")
+	_ = cmd.MarkFlagDirname("home")
 	return cmd
 }
 

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
@@ -50,6 +53,9 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		}
 		if strings.Contains(string(raw[:min(len(raw), 4096)]), "\n-- charter --\n") {
 			return foundingErr
+		}
+		if !utf8.Valid(raw) || bytes.ContainsFunc(raw, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' }) {
+			err = errors.New("it is no text")
 		}
 		return fault.New(fault.Invalid, "inspect reads cards, charters, agreements, manifests, receipts and founding files", "%s is none of our files: %w", path, err)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -66,8 +68,9 @@ func (p *program) listCommand(direction ententev1.Direction, cmd *cobra.Command)
 func (p *program) list(ctx context.Context, direction ententev1.Direction, most int) error {
 	var found []exchangeJSON
 	req := &ententev1.ListRequest{Direction: direction}
-	for len(found) < most {
-		req.Limit = int32(min(most-len(found), 100))
+	// The node's order within one second is any. To show the newest, the second that is cut must be here whole.
+	for len(found) <= most || found[len(found)-1].Created.Equal(found[most-1].Created) {
+		req.Limit = int32(min(max(most+1-len(found), 20), 100))
 		var resp *ententev1.ListResponse
 		err := p.ask(ctx, func(ctx context.Context, c ententev1.NodeServiceClient) (err error) {
 			resp, err = c.List(ctx, req)
@@ -83,6 +86,11 @@ func (p *program) list(ctx context.Context, direction ententev1.Direction, most 
 			break
 		}
 	}
+	slices.SortFunc(found, func(a, b exchangeJSON) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID), cmp.Compare(a.To, b.To))
+	})
+	more := len(found) > most || req.Cursor != ""
+	found = found[:min(most, len(found))]
 	var rows [][]any
 	for _, e := range found {
 		if p.json {
@@ -91,14 +99,14 @@ func (p *program) list(ctx context.Context, direction ententev1.Direction, most 
 			}
 			continue
 		}
-		rows = append(rows, []any{label(e.Label), state(e.State), e.Ref, e.Purpose, size(e.Size), e.Created})
+		rows = append(rows, []any{p.label(e.Label), state(e.State), e.Ref, e.Purpose, size(e.Size), e.Created})
 	}
 	if len(found) == 0 {
 		p.note("Nothing yet.\n")
 	} else if !p.json {
 		p.table([]string{"LABEL", "STATE", "EXCHANGE", "PURPOSE", "SEALED", "CREATED"}, rows)
-		if req.Cursor != "" {
-			p.note("There may be more; --limit N shows them.\n")
+		if more {
+			p.note("There are more; --limit N shows them.\n")
 		}
 	}
 	return nil

@@ -4,40 +4,42 @@
 //	entente init alpha --address alpha.example:7443
 //	entente send report.pdf --to bravo --agreement harbour-watch --purpose incident-response --label TLP:AMBER
 //
-// There is one file for each noun. What they share: program.go (the flags and homes), output.go (what goes to a terminal),
+// There is one file for each noun. What they share: program.go (the flags and homes), output.go (what goes to a terminal), help.go,
 // fail.go (errors and exit codes), args.go (arguments and flags), files.go (files, whole or not at all).
 package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"charm.land/fang/v2"
+	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	keepPrivate()
+	os.Exit(run())
+}
 
 // run runs the program once and gives its exit code.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // who interrupts again does not want to wait
-	p := newProgram()
-	var failure error
-	err := fang.Execute(ctx, p.root(),
-		fang.WithVersion(readVersion().Version),
-		fang.WithErrorHandler(func(_ io.Writer, _ fang.Styles, err error) { failure = err }))
-	if err == nil {
-		failure = p.wrote.err // what could not be printed was not done
+	for _, f := range []*os.File{os.Stdout, os.Stderr} {
+		lipgloss.EnableLegacyWindowsANSI(f) // does nothing elsewhere
 	}
-	if failure == nil {
+	p := newProgram()
+	err := p.root().ExecuteContext(ctx)
+	if err == nil {
+		err = p.wrote.err // what could not be printed was not done
+	}
+	if err == nil {
 		return exitDone
 	}
-	return p.fail(ctx, failure)
+	return p.fail(ctx, err)
 }
 
 // root is the whole tree of commands.
@@ -48,7 +50,8 @@ func (p *program) root() *cobra.Command {
 		Long: `Entente lets organisations that share no administrator exchange documents
 they must answer for. Each organisation, a member, runs its own node.
 Documents travel sealed; what may be sent is fixed in agreements that the
-parties sign; what happened stands in a log that nobody can quietly rewrite.
+parties sign; what happened stands in a log that nobody can quietly rewrite
+without its key.
 
 New here? "entente demo" shows all of it on this machine in a few seconds.
 For members in earnest: init, then charter draft, sign and adopt, then
@@ -71,23 +74,33 @@ entente send report.pdf --to bravo --agreement harbour-watch \
 		Args:              noSuchCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkRequired(cmd) },
+		Version:           readVersion().Version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(p.help)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.home, "home", "", "the member's DIR (default $ENTENTE_HOME, else ~/.entente)")
 	flags.StringVar(&p.as, "as", "", "the PERSON who asks (default: the only person of this home)")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
+	flags.BoolP("help", "h", false, "explain the command")
+	root.Flags().BoolP("version", "v", false, "print the version")
 	_ = root.RegisterFlagCompletionFunc("as", p.completePersons)
 	_ = root.MarkPersistentFlagDirname("home")
 
 	root.AddGroup(&cobra.Group{ID: groupSetup, Title: "become a member"}, &cobra.Group{ID: groupWork, Title: "work with documents"},
 		&cobra.Group{ID: groupNode, Title: "run and check a node"}, &cobra.Group{ID: groupLearn, Title: "learn and try"})
 	p.add(root, groupSetup, p.initCommand(), p.cardCommand(), p.charterCommand(), p.agreementCommand(), p.personCommand())
-	p.add(root, groupWork, p.sendCommand(), p.outboxCommand(), p.inboxCommand(), p.showCommand(), p.openCommand())
+	p.add(root, groupWork, asPerson(p.sendCommand()), asPerson(p.outboxCommand()), asPerson(p.inboxCommand()), asPerson(p.showCommand()), asPerson(p.openCommand()))
 	p.add(root, groupNode, p.nodeCommand(), p.healthCommand(), p.auditCommand(), p.inspectCommand())
-	p.add(root, groupLearn, p.demoCommand(), p.labCommand(), p.foundCommand(), p.versionCommand())
-	root.SetHelpCommandGroupID(groupLearn)
-	root.SetCompletionCommandGroupID(groupLearn)
+	p.add(root, groupLearn, p.demoCommand(), p.labCommand(), p.foundCommand(), p.versionCommand(), p.completionCommand(), p.manCommand())
+	help := helpCommand()
+	help.GroupID = groupLearn
+	root.SetHelpCommand(help)
+	root.AddCommand(help)
 	return root
 }
 

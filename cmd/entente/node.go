@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -48,9 +49,6 @@ func (p *program) node(ctx context.Context) error {
 	if p.json {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
-	if err := p.warn(h, log); err != nil {
-		return err
-	}
 	return h.Serve(ctx, node.Options{Log: log, Now: p.now, Ready: func() {
 		if p.json {
 			_ = p.emit(struct {
@@ -64,29 +62,16 @@ func (p *program) node(ctx context.Context) error {
 	}})
 }
 
-// warn tells of persons' certificates that end soon. Of its own the node tells by itself.
-func (p *program) warn(h *node.Home, log *slog.Logger) error {
-	list, err := h.People()
-	if err != nil {
-		return err
-	}
-	for _, one := range list {
-		if !one.CertificateEnds.IsZero() && p.now().Add(limit.CertificateWarning).After(one.CertificateEnds) {
-			log.Warn("a person's certificate ends soon", "person", one.Name, "at", one.CertificateEnds)
-		}
-	}
-	return nil
-}
-
 func (p *program) healthCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "health",
 		Short: "Ask this member's node whether it is well",
 		Long: `Health calls the running node and ends with 0 if it serves, with 1 if it does
 not. It shows the node's own certificate, so it needs no person; service
-managers and containers call it.
+managers and containers call it. It says when that certificate ends, and warns
+in the last 30 days.
 
-With --json: member, address, status.`,
+With --json: member, address, status, certificate_ends.`,
 		Example: `entente health
 entente health --home ./world/alpha --json`,
 		Args: args(),
@@ -122,13 +107,18 @@ func (p *program) health(ctx context.Context) error {
 	if resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 		return fault.New(fault.Transient, "look at its log", "the node at %s is not serving", address)
 	}
+	end, soon := identity.ExpiresSoon(keys.Node, p.now())
 	if p.json {
 		return p.emit(struct {
-			Member  string `json:"member"`
-			Address string `json:"address"`
-			Status  string `json:"status"`
-		}{config.Member, address, "serving"})
+			Member  string    `json:"member"`
+			Address string    `json:"address"`
+			Status  string    `json:"status"`
+			Ends    time.Time `json:"certificate_ends"`
+		}{config.Member, address, "serving", end.UTC()})
 	}
-	p.printf("%s serves at %s\n", config.Member, address)
+	p.printf("%s serves at %s; the node's certificate ends at %s\n", config.Member, address, end)
+	if soon {
+		p.note("%s The node's certificate ends soon; from then on no member talks to it.\n", styled(wait.Render("warning:")))
+	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,12 @@ was opened; the sender gets a signed receipt of the first opening. Only then is
 the document given out.
 
 -o names the file to write. If it is a folder that exists, the document gets its
-own name there. The file appears when it is complete, and not before; a file
-that is there already is left alone, unless --force is given.
+own name there, unless that begins with a dot or is desktop.ini: files of such
+names change how programs behave. The file appears when it is complete, and not
+before; a file that is there already is left alone, unless --force is given.
+
+If this program is killed meanwhile, a file .entente-….part stays in the folder,
+with as much of the document as had come. Remove it.
 
 EXCHANGE is FROM/ID/TO as "entente inbox" prints it, any beginning of it that
 fits only one, or the ID alone.
@@ -62,6 +67,9 @@ type place struct {
 
 // placeFor looks at -o before the document is asked for: opening leaves a trace, and should not fail over a name.
 func placeFor(out string, force bool) (place, error) {
+	if err := noPipe(out); err != nil {
+		return place{}, err
+	}
 	info, err := os.Stat(out)
 	switch {
 	case err == nil && info.IsDir():
@@ -124,14 +132,26 @@ type arriving struct {
 func (a *arriving) begin(about *ententev1.Opened) (err error) {
 	if a.place.name == "" {
 		a.place.name = about.GetFileName()
-		if err := statement.ValidFileName(a.place.name); err != nil {
-			return fault.New(fault.Invalid, "choose a name with -o FILE", "the document's own %w", err)
+		if err := ownName(a.place.name); err != nil {
+			return err
 		}
 	}
 	if a.output, err = create(a.place.dir, a.place.name); err != nil {
 		return err
 	}
 	a.bar = a.progress(about.GetSize(), "receiving")
+	return nil
+}
+
+// ownName checks the name that the sender has chosen, which must not turn a document into somebody's configuration.
+func ownName(name string) error {
+	const hint = "choose a name with -o FILE"
+	if err := statement.ValidFileName(name); err != nil {
+		return fault.New(fault.Invalid, hint, "the document's own %w", err)
+	}
+	if strings.HasPrefix(name, ".") || strings.EqualFold(name, "desktop.ini") {
+		return fault.New(fault.Invalid, hint, "the document calls itself %.80q, and files of such names change how programs behave", name)
+	}
 	return nil
 }
 
@@ -165,7 +185,7 @@ func (p *program) opened(about *ententev1.Opened, path string) error {
 			Path      string `json:"path"`
 		}{e.Ref, e.Label, about.GetFileName(), about.GetMediaType(), about.GetSize(), path})
 	}
-	p.fields(field{"label", label(e.Label)}, field{"from", e.From}, field{"purpose", e.Purpose}, field{"keep until", e.RetainUntil},
+	p.fields(field{"label", p.label(e.Label)}, field{"from", e.From}, field{"purpose", e.Purpose}, field{"retain until", e.RetainUntil},
 		field{"document", about.GetFileName()}, field{"type", about.GetMediaType()}, field{"size", size(about.GetSize())}, field{"written to", path})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image/color"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
+	"github.com/charmbracelet/colorprofile"
 )
 
 // styled is text that is ours, with its colours. Everything else that goes to a terminal is escaped.
@@ -128,15 +130,27 @@ var (
 	wait  = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
 )
 
-// tlp are the colours of TLP 2.0 (https://www.first.org/tlp/): text of that colour on black.
-var tlp = map[string]string{"TLP:CLEAR": "#FFFFFF", "TLP:GREEN": "#33FF00", "TLP:AMBER": "#FFC000", "TLP:AMBER+STRICT": "#FFC000", "TLP:RED": "#FF2B2B"}
+// tlp are the colours of TLP 2.0 (https://www.first.org/tlp/): text of that colour on black. A terminal with few colours gets
+// those that go by the name: the nearest to amber by distance is red.
+var tlp = map[string]struct{ exact, plain color.Color }{
+	"TLP:CLEAR":        {lipgloss.Color("#FFFFFF"), lipgloss.BrightWhite},
+	"TLP:GREEN":        {lipgloss.Color("#33FF00"), lipgloss.BrightGreen},
+	"TLP:AMBER":        {lipgloss.Color("#FFC000"), lipgloss.BrightYellow},
+	"TLP:AMBER+STRICT": {lipgloss.Color("#FFC000"), lipgloss.BrightYellow},
+	"TLP:RED":          {lipgloss.Color("#FF2B2B"), lipgloss.BrightRed},
+}
 
 // label shows a label as a word, in its colour where there are colours.
-func label(s string) styled {
-	if c, ok := tlp[s]; ok {
-		return styled(lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Color(c)).Background(lipgloss.Color("#000000")).Render(s))
+func (p *program) label(s string) styled {
+	c, ok := tlp[s]
+	if !ok {
+		return styled(bold.Render(plain(s)))
 	}
-	return styled(bold.Render(plain(s)))
+	shown := c.exact
+	if p.profile <= colorprofile.ANSI {
+		shown = c.plain
+	}
+	return styled(lipgloss.NewStyle().Bold(true).Foreground(shown).Background(lipgloss.Color("#000000")).Render(s))
 }
 
 // state shows how far an exchange has come.

@@ -2,9 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/charmbracelet/colorprofile"
+
+	"entente.example/internal/limit"
+	"entente.example/internal/node"
 )
 
 // TestPlainHidesNothing feeds what a peer could choose, and wants nothing left that a terminal acts upon.
@@ -88,6 +94,84 @@ func TestSizes(t *testing.T) {
 	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 KiB", 1536: "1.5 KiB", 123 << 10: "123 KiB", 1 << 30: "1.0 GiB", 64 << 30: "64.0 GiB", 2 << 40: "2.0 TiB"} {
 		if got := size(in); got != want {
 			t.Errorf("size(%d) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestLabelsKeepTheirColour wants a label in the colour of its name where there are only sixteen.
+func TestLabelsKeepTheirColour(t *testing.T) {
+	t.Parallel()
+	for profile, want := range map[colorprofile.Profile]map[string]string{
+		colorprofile.ANSI:      {"TLP:CLEAR": "97", "TLP:GREEN": "92", "TLP:AMBER": "93", "TLP:AMBER+STRICT": "93", "TLP:RED": "91"},
+		colorprofile.ANSI256:   {"TLP:AMBER": "38;5;214"},
+		colorprofile.TrueColor: {"TLP:AMBER": "38;2;255;192;0", "TLP:RED": "38;2;255;43;43"},
+		colorprofile.Ascii:     {"TLP:AMBER": ""},
+	} {
+		for name, colour := range want {
+			var b strings.Builder
+			p := &program{stdout: &colorprofile.Writer{Forward: &b, Profile: profile}, profile: profile}
+			p.printf("%s", p.label(name))
+			if got := b.String(); !strings.Contains(got, name) || !strings.Contains(got, colour) || colour == "" && strings.Contains(got, "3") {
+				t.Errorf("%v: %s is printed as %q, want %q", profile, name, got, colour)
+			}
+		}
+	}
+}
+
+// TestHintsKeepTheHome wants commands in hints that work where the person is.
+func TestHintsKeepTheHome(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		home, in, want string
+		worlds         bool
+	}{
+		{"a", "entente inbox and entente outbox list what there is", "entente --home a inbox and entente --home a outbox list what there is", false},
+		{"my home", "run: entente node", `run: entente --home "my home" node`, false},
+		{"", "run: entente node", "run: entente node", false},
+		{"a", "see: entente send --help", "see: entente send --help", false},
+		{"a", "use it: entente health --home a", "use it: entente health --home a", false},
+		{"a", "correct entente.toml; compare: entente version", "correct entente.toml; compare: entente version", false},
+		{"a", "such as: entente found alpha bravo, entente node", "such as: entente found alpha bravo, entente node", true},
+	} {
+		p := &program{home: c.home, worlds: c.worlds}
+		if got := p.hint(c.in); got != c.want {
+			t.Errorf("with --home %q, %q became %q, want %q", c.home, c.in, got, c.want)
+		}
+	}
+}
+
+// TestCertificateThatEndsSoon wants a warning once, in time, and none to programs.
+func TestCertificateThatEndsSoon(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	dir := filepath.Join(t.TempDir(), "alpha")
+	if _, err := node.Init(t.Context(), dir, node.InitOptions{Member: "alpha", Address: "127.0.0.1:7443", Now: now}); err != nil {
+		t.Fatal(err)
+	}
+	h, err := node.OpenHome(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.AddPerson(t.Context(), now, "alice", []string{"reader"}); err != nil {
+		t.Fatal(err)
+	}
+	people, err := h.People()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := people[0].CertificateEnds
+	for _, c := range []struct {
+		at   time.Time
+		json bool
+		want int
+	}{{now, false, 0}, {end.Add(-limit.CertificateWarning - time.Minute), false, 0}, {end.Add(-10 * day), false, 1}, {end.Add(-10 * day), true, 0}, {end.Add(day), false, 0}} {
+		var b strings.Builder
+		p := &program{stderr: &b, json: c.json, now: func() time.Time { return c.at }}
+		p.warnPerson(dir, "alpha", "alice")
+		p.warnPerson(dir, "alpha", "alice")
+		if got := strings.Count(b.String(), "The certificate of alice ends at "+when(end)); got != c.want {
+			t.Errorf("at %v: %d warnings, want %d: %s", c.at, got, c.want, b.String())
 		}
 	}
 }

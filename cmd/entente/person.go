@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/node"
 )
@@ -31,6 +32,9 @@ func (p *program) personAdd() *cobra.Command {
 		Long: `Add issues a certificate to a person called NAME, one lower-case word, and enters
 the person with these roles into people.toml. The certificate lives a year.
 
+For somebody who is listed already it issues a new certificate: leave --role
+out, or give the same roles. To change roles, edit people.toml.
+
 Roles: ` + strings.Join(node.Roles, ", ") + `.
 A releaser may send, a reader may open; the others are for what comes later.
 
@@ -38,8 +42,10 @@ What comes next: start the node with "entente node", then send. With several
 persons in one home, commands say who asks with --as NAME.
 
 With --json: name, roles.`,
-		Example: `entente person add alice --role releaser,reader`,
-		Args:    args("NAME"),
+		Example: `entente person add alice --role releaser,reader
+# A new certificate, before the old one ends or after
+entente person add alice`,
+		Args: args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			h, err := p.change(cmd.Context())
 			if err != nil {
@@ -49,6 +55,11 @@ With --json: name, roles.`,
 			if err := h.AddPerson(cmd.Context(), p.now(), given[0], roles); err != nil {
 				return err
 			}
+			if len(roles) == 0 { // a new certificate for somebody who has them
+				if roles, err = rolesOf(h, given[0]); err != nil {
+					return err
+				}
+			}
 			if p.json {
 				return p.emit(struct {
 					Name  string   `json:"name"`
@@ -56,14 +67,28 @@ With --json: name, roles.`,
 				}{given[0], roles})
 			}
 			p.printf("%s may act for %s as %s\n", given[0], h.Config.Member, roles.join())
+			if _, err := h.History(cmd.Context()); fault.KindOf(err) == fault.NotFound {
+				p.next("a node needs an alliance first; begin with: "+p.self()+" card -o "+h.Config.Member+".card",
+					"the whole way: docs/founding.md, or "+p.self()+" charter --help")
+				return nil
+			}
 			p.next(p.self()+" node, in a terminal of its own", p.self()+" send FILE …, or "+p.self()+" inbox")
 			return nil
 		},
 	}
-	cmd.Flags().Var(&roles, "role", "one or more of "+strings.Join(node.Roles, ",")+" (required)")
-	required(cmd, "role")
+	cmd.Flags().Var(&roles, "role", "one or more of "+strings.Join(node.Roles, ",")+" (required for somebody new)")
 	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(node.Roles, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+func rolesOf(h *node.Home, name string) (words, error) {
+	list, err := h.People()
+	for _, one := range list {
+		if one.Name == name {
+			return one.Roles, nil
+		}
+	}
+	return nil, err
 }
 
 func (p *program) personList() *cobra.Command {
@@ -93,7 +118,7 @@ With --json: an object a line with name, roles, certificate_ends.`,
 
 func (p *program) listPeople(list []node.Person) error {
 	if len(list) == 0 {
-		p.note("Nobody yet. Add somebody with: entente person add NAME --role releaser,reader\n")
+		p.note("Nobody yet. Add somebody with: %s person add NAME --role releaser,reader\n", p.self())
 		return nil
 	}
 	var rows [][]any

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -23,11 +24,15 @@ type program struct {
 	as   string // --as as given
 	json bool   // --json
 
-	in     *os.File
-	stdout io.Writer // colours only if it is a terminal that wants them
-	stderr io.Writer
-	wrote  *sticky // stdout's first error
-	now    func() time.Time
+	worlds bool // the command makes many homes, so --home is none of a member
+	warned bool // of the person's certificate
+
+	in      *os.File
+	stdout  io.Writer // colours only if it is a terminal that wants them
+	stderr  io.Writer
+	profile colorprofile.Profile // the colours of stdout
+	wrote   *sticky              // stdout's first error
+	now     func() time.Time
 }
 
 func newProgram() *program {
@@ -36,7 +41,7 @@ func newProgram() *program {
 	// The profile is that of the file; what is written goes through the sticky writer.
 	out := colorprofile.NewWriter(os.Stdout, os.Environ())
 	out.Forward = wrote
-	p.stdout = out
+	p.stdout, p.profile = out, out.Profile
 	p.stderr = colorprofile.NewWriter(os.Stderr, os.Environ())
 	return p
 }
@@ -70,6 +75,17 @@ func (p *program) self() string {
 		return "entente --home " + strconv.Quote(p.home)
 	}
 	return "entente --home " + p.home
+}
+
+// ours are commands of a member's home, as hints name them.
+var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|node|health|audit)\b`)
+
+// hint is a hint as this person can follow it: where --home was given, the commands in it need that too.
+func (p *program) hint(text string) string {
+	if p.home == "" || p.worlds || strings.HasPrefix(text, "see: ") || strings.Contains(text, "--home "+p.home) {
+		return text
+	}
+	return ours.ReplaceAllStringFunc(text, func(s string) string { return p.self() + strings.TrimPrefix(s, "entente") })
 }
 
 // dir is the member's home.

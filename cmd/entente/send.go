@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,27 +94,34 @@ func (f *sendFlags) check() error {
 	if time.Duration(f.deliverBy) > 366*day {
 		return fault.New(fault.Misused, "choose a shorter time, such as 30d", "--deliver-by is longer than a year")
 	}
-	if err := statement.ValidFileName(f.name); err != nil {
-		return fault.New(fault.Misused, "send it under another name with --name", "%w", err)
+	if _, err := f.retain.days("retain"); err != nil {
+		return err
+	}
+	if f.name != "" {
+		return validDocument(f.name)
+	}
+	return nil
+}
+
+func validDocument(name string) error {
+	if err := statement.ValidFileName(name); err != nil {
+		return fault.New(fault.Misused, "send it under another name with --name", "%.80q cannot be sent: %w", name, err)
 	}
 	return nil
 }
 
 func (p *program) send(ctx context.Context, path string, f sendFlags) error {
-	file, info, err := openFile(path)
-	if err != nil {
+	if err := f.check(); err != nil {
 		return err
-	}
-	defer file.Close()
-	if info.Size() > limit.Document {
-		return fault.New(fault.Misused, "send it in parts", "%s has %s; a document has at most %s", path, size(info.Size()), size(limit.Document))
 	}
 	if f.name == "" {
 		f.name = filepath.Base(path)
 	}
-	if err := f.check(); err != nil {
+	file, info, err := openDocument(path, f.name)
+	if err != nil {
 		return err
 	}
+	defer file.Close()
 	retain, err := f.retain.days("retain")
 	if err != nil {
 		return err
@@ -139,6 +147,23 @@ func (p *program) send(ctx context.Context, path string, f sendFlags) error {
 	}
 	p.next(p.self() + " outbox shows how far it has come; the node goes on by itself")
 	return nil
+}
+
+// openDocument opens a file that can be sent under a name.
+func openDocument(path, name string) (*os.File, fs.FileInfo, error) {
+	file, info, err := openFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = validDocument(name)
+	if info.Size() > limit.Document {
+		err = fault.New(fault.Misused, "send it in parts", "%s has %d bytes; a document has at most %d (64 GiB)", path, info.Size(), int64(limit.Document))
+	}
+	if err != nil {
+		file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
 }
 
 // document is a file on its way: it moves the progress bar, and does not pass for complete if it became shorter meanwhile.
