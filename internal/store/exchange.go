@@ -291,7 +291,7 @@ func ambiguous(ref string, rows []sqlc.ExchangesByNameRow) error {
 		}
 		names = append(names, r.Sender+"/"+r.ID+"/"+r.Recipient)
 	}
-	return fmt.Errorf("find exchange: %.80q %w: %s", ref, ErrAmbiguous, strings.Join(names, ", "))
+	return fmt.Errorf("%.80q %w: %s", ref, ErrAmbiguous, strings.Join(names, ", "))
 }
 
 // PutExchange adds an exchange of a manifest that is there. ErrExists if it is there, in whatever state.
