@@ -32,7 +32,6 @@ func (in Inner) check() error {
 	if in.Core.IsZero() {
 		return errors.New("inner header: no core hash")
 	}
-	// The reason that ValidFileName gives may quote the name.
 	if statement.ValidFileName(in.Name) != nil {
 		return errors.New("inner header: the file name is not allowed")
 	}

@@ -83,9 +83,10 @@ var devices = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true
 
 // ValidFileName checks a document's name: one path element that is possible and harmless on every system and reads as it is.
 // Control, format (zero-width, bidi) and private characters, path separators, characters that Windows reserves, names of
-// its devices, leading or trailing spaces and trailing dots are refused.
+// its devices, leading or trailing spaces and trailing dots are refused. A file name is content, so the error does not quote it:
+// it may end up in a log.
 func ValidFileName(s string) error {
-	bad := func(why string) error { return fmt.Errorf("file name %.80q %s", s, why) }
+	bad := func(why string) error { return fmt.Errorf("file name %s", why) }
 	switch {
 	case s == "":
 		return bad("is empty")
