@@ -104,13 +104,11 @@ func person(dir, name string) (*policy.Person, error) {
 	return nil, fault.New(fault.Forbidden, "ask for: entente person add "+name+" --role ROLE", "%s has no entry in %s", name, PeopleFile)
 }
 
-// AddPerson gives somebody a certificate and an entry with these roles. A name that is there already is a conflict.
+// AddPerson gives somebody a certificate and an entry with these roles. Who is listed already gets a new certificate and
+// keeps the roles: none need be given then, and others are a conflict.
 func (h *Home) AddPerson(_ context.Context, now time.Time, name string, roles []string) error {
 	if err := statement.ValidPerson(name); err != nil {
 		return fault.New(fault.Misused, "choose one lower-case word, such as alice", "add person: %w", err)
-	}
-	if len(roles) == 0 {
-		return fault.New(fault.Misused, "give --role with one or more of "+strings.Join(Roles, ", "), "add person %s: no role given", name)
 	}
 	if err := checkRoles(roles); err != nil {
 		return err
@@ -125,12 +123,19 @@ func (h *Home) AddPerson(_ context.Context, now time.Time, name string, roles []
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(f.Person, func(p personEntry) bool { return p.Name == name }) {
-		return fault.New(fault.Conflict, "edit "+PeopleFile+" to change roles", "add person: %s is listed already", name)
+	at := slices.IndexFunc(f.Person, func(p personEntry) bool { return p.Name == name })
+	switch {
+	case at >= 0 && len(roles) > 0 && !slices.Equal(roles, slices.Compact(slices.Sorted(slices.Values(f.Person[at].Roles)))):
+		return fault.New(fault.Conflict, "edit "+PeopleFile+" to change roles; for a new certificate leave --role out", "add person: %s is listed already, with other roles", name)
+	case at < 0 && len(roles) == 0:
+		return fault.New(fault.Misused, "give --role with one or more of "+strings.Join(Roles, ", "), "add person %s: no role given", name)
 	}
 	// First the certificate, then the entry: a certificate without an entry entitles to nothing.
 	if err := h.Keys.IssuePerson(h.Dir, name, now); err != nil {
 		return fmt.Errorf("add person %s: %w", name, err)
+	}
+	if at >= 0 {
+		return nil
 	}
 	file := filepath.Join(h.Dir, PeopleFile)
 	old, err := os.ReadFile(file)

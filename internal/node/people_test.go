@@ -111,6 +111,57 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// Who is listed gets a new certificate as often as asked for, and keeps the roles.
+func TestRenewPerson(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.start("alpha")
+	h, err := node.OpenHome(t.Context(), w.Home("alpha"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	people := func() string {
+		b, err := os.ReadFile(filepath.Join(w.Home("alpha"), node.PeopleFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	before := people()
+	ago := time.Now().AddDate(-2, 0, 0)
+	for name, c := range map[string]struct {
+		person string
+		roles  []string
+		kind   fault.Kind
+		text   string
+	}{
+		"other roles":   {"alice", []string{"releaser"}, fault.Conflict, "alice is listed already, with other roles"},
+		"more roles":    {"alice", []string{"releaser", "reader", "admin"}, fault.Conflict, "alice is listed already, with other roles"},
+		"no such role":  {"alice", []string{"king"}, fault.Misused, `"king" is not a role`},
+		"new, no roles": {"zoe", nil, fault.Misused, "no role given"},
+	} {
+		t.Run(name, func(t *testing.T) { wantFault(t, h.AddPerson(t.Context(), ago, c.person, c.roles), c.kind, c.text) })
+	}
+	w.send("alpha", submission("bravo"), []byte("with the certificate of then"))
+	for _, roles := range [][]string{nil, {"reader", "releaser", "reader"}} {
+		if err := h.AddPerson(t.Context(), ago, "alice", roles); err != nil {
+			t.Fatal(err)
+		}
+		list, err := h.People()
+		if err != nil || len(list) != 1 || list[0].CertificateEnds.After(time.Now()) {
+			t.Fatalf("people %v, %v", list, err)
+		}
+		if err := h.AddPerson(t.Context(), time.Now(), "alice", roles); err != nil {
+			t.Fatal(err)
+		}
+		w.send("alpha", submission("bravo"), []byte("with a new one"))
+	}
+	if after := people(); after != before {
+		t.Errorf("%s is now:\n%s", node.PeopleFile, after)
+	}
+}
+
 // A person is nobody on the peer port, and a node is nobody's person on the node port.
 func TestWrongPort(t *testing.T) {
 	t.Parallel()
