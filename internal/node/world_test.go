@@ -29,6 +29,10 @@ import (
 	ententev1 "entente.example/proto/entente/v1"
 )
 
+// patience is how long a test waits for what must happen. It is far more than is needed, except on a machine that is busy
+// with something else; nothing is measured by it.
+const patience = 2 * time.Minute
+
 // world is real members on loopback. Any of them may be played by the test instead of its node, with its real keys.
 type world struct {
 	*lab.World
@@ -144,7 +148,7 @@ func (w *world) send(from string, sub *ententev1.Submission, doc []byte) []strin
 // await waits until an exchange of a member is in a state.
 func (w *world) await(m, ref, state string) *ententev1.Exchange {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	var last *ententev1.Exchange
 	x, err := w.person(m).Await(ctx, ref, func(x *ententev1.Exchange) bool { last = x; return x.GetState() == state })

@@ -1,0 +1,251 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/node"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+)
+
+// holdDatabase keeps a member's node from writing anything down until release is called, which must be within the five
+// seconds that writers wait for each other.
+func (w *world) holdDatabase(m string) (release func()) {
+	w.t.Helper()
+	h, err := node.OpenHome(w.t.Context(), w.Home(m))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	held, end, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- h.DB.Update(w.t.Context(), func(*store.Tx) error {
+			close(held)
+			<-end
+			return nil
+		})
+	}()
+	select {
+	case <-held:
+	case err := <-ended:
+		w.t.Fatalf("hold the database: %v", err)
+	}
+	return func() {
+		close(end)
+		if err := errors.Join(<-ended, h.Close()); err != nil {
+			w.t.Errorf("let go of the database: %v", err)
+		}
+	}
+}
+
+// cancelAtCommit cancels a call when the member's blob is in its place and the transaction about it is not.
+func (w *world) cancelAtCommit(m string, call func(context.Context) error) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	release := w.holdDatabase(m)
+	ended := make(chan error, 1)
+	go func() { ended <- call(ctx) }()
+	there := eventually(func() bool { return len(w.files(m, "blobs")) > 0 })
+	cancel()
+	err := <-ended
+	time.Sleep(300 * time.Millisecond) // until the node has heard of it
+	release()
+	if !there || err == nil {
+		w.t.Fatalf("a blob was there: %v; the call: %v", there, err)
+	}
+}
+
+// A call that is cancelled between the payload and the transaction leaves no blob that nothing refers to and no quota counts:
+// what the other side completed is written down, although nobody waits for the answer.
+func TestCancelledAtCommit(t *testing.T) {
+	t.Parallel()
+	t.Run("deliver", func(t *testing.T) {
+		t.Parallel()
+		w := found(t, "alpha", "bravo")
+		w.start("bravo")
+		d := w.document("alpha", []string{"bravo"}, "a document")
+		alpha := w.peer("alpha", "bravo")
+		w.cancelAtCommit("bravo", func(ctx context.Context) error { _, err := alpha.deliver(ctx, d); return err })
+		if !eventually(func() bool { return len(w.state("bravo").exchanges) == 1 }) {
+			t.Errorf("%d blobs, and no exchange", len(w.files("bravo", "blobs")))
+		}
+		raw, err := alpha.patiently(d)
+		if err != nil || alpha.receipt(raw, d).Kind != statement.Stored {
+			t.Errorf("the receipt of then: %v", err)
+		}
+	})
+	t.Run("send", func(t *testing.T) {
+		t.Parallel()
+		w := found(t, "alpha", "bravo")
+		w.start("alpha", "bravo")
+		alice, sub := w.person("alpha"), submission("bravo")
+		w.cancelAtCommit("alpha", func(ctx context.Context) error {
+			_, err := alice.Send(ctx, sub, strings.NewReader("a document"))
+			return err
+		})
+		if !eventually(func() bool { return len(w.state("alpha").exchanges) == 1 }) {
+			t.Fatalf("%d blobs, and no exchange", len(w.files("alpha", "blobs")))
+		}
+		w.await("alpha", "alpha/"+sub.GetId()+"/bravo", "delivered")
+	})
+}
+
+// An attempt that begins with what the outbox held a while ago does not touch what has been settled since.
+func TestLateAttempt(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.start("alpha", "bravo")
+	w.stop("bravo")
+	ref := w.send("alpha", submission("bravo"), []byte("a document"))[0]
+	h, err := node.OpenHome(t.Context(), w.Home("alpha"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	old := w.outgoing(h)
+	if len(old) != 1 {
+		t.Fatalf("in the outbox: %v", old)
+	}
+	w.start("bravo")
+	w.await("alpha", ref, "delivered")
+	before := w.state("alpha")
+	h.Attempt(t.Context(), old[0]) // bravo answers
+	w.stop("bravo")
+	h.Attempt(t.Context(), old[0]) // it does not
+	after := w.state("alpha")
+	if s := after.exchanges[ref]; s != store.Delivered || len(after.leaves) != len(before.leaves) || len(w.outgoing(h)) != 0 {
+		t.Errorf("now it is %s, new leaves %q, in the outbox %v", s, after.kinds(len(before.leaves)), w.outgoing(h))
+	}
+}
+
+// outgoing is the whole outbox of a home.
+func (w *world) outgoing(h *node.Home) (list []store.Outgoing) {
+	w.t.Helper()
+	err := h.DB.View(w.t.Context(), func(v *store.View) (err error) {
+		list, err = v.Due(time.Now().AddDate(1, 0, 0), limit.Page)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
+}
+
+// What was written down is tried although the head could not be advanced in time, so that the sender got no answer at first.
+func TestSentWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.start("alpha", "bravo")
+	head := flock.New(filepath.Join(w.Home("alpha"), "head", "lock"))
+	if ok, err := head.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	sub := submission("bravo")
+	begun := time.Now()
+	_, err := w.person("alpha").Send(t.Context(), sub, strings.NewReader("a document")) // asks again by itself
+	if took := time.Since(begun); took < time.Second {
+		t.Fatalf("the head was advanced within %s, although somebody held it: %v", took, err)
+	}
+	if err := head.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.await("alpha", "alpha/"+sub.GetId()+"/bravo", "delivered")
+}
+
+type brokenListener struct{ net.Listener }
+
+// Accept fails.
+func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("the listener broke") }
+
+// A node whose listener fails by itself ends, and says why: whoever supervises it must see that.
+func TestBrokenListener(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	for _, broken := range []string{"peers", "people"} {
+		h, err := node.OpenHome(t.Context(), w.Home("alpha"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		listen := func(which string) net.Listener {
+			l, err := rpc.Listen(t.Context(), "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if which == broken {
+				return brokenListener{l}
+			}
+			return l
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err = h.Serve(ctx, node.Options{PeerListener: listen("peers"), NodeListener: listen("people"), Log: slog.New(slog.DiscardHandler)})
+		if err == nil || !strings.Contains(err.Error(), "the listener broke") {
+			t.Errorf("the listener for %s: %v", broken, err)
+		}
+		cancel()
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Stopping does not wait until a large part that is there from before has been read, which takes half a minute here.
+func TestStopWhileReadingStaged(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("a file with a hole takes room there")
+	}
+	const size = 60 << 30
+	w := found(t, "alpha", "bravo")
+	w.start("bravo")
+	alpha := w.peer("alpha", "bravo")
+	d := w.document("alpha", []string{"bravo"}, "a document")
+	d.m.Content.CiphertextSize = size + 1
+	w.sign(d)
+	hash, err := statement.HashOf(d.raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged := filepath.Join(w.Home("bravo"), "staging", "receiving-05-alpha-"+hash.String())
+	if err := errors.Join(os.WriteFile(staged, nil, 0o600), os.Truncate(staged, size)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := alpha.conn.Deliver(t.Context())
+	if err == nil {
+		err = s.Send(offerOf(d))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _, err := alpha.offer(ctx, d)
+		f, ok := errors.AsType[*fault.Error](err)
+		return ok && strings.Contains(f.Text, "being delivered right now")
+	}
+	if !eventually(busy) {
+		t.Fatal("bravo does not read the staged part")
+	}
+	begun := time.Now()
+	w.stop("bravo")
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	if err := os.Remove(staged); err != nil {
+		t.Error(err)
+	}
+}
