@@ -20,6 +20,7 @@ import (
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
 )
 
 // holdDatabase keeps a member's node from writing anything down until release is called, which must be within the five
@@ -51,12 +52,20 @@ func (w *world) holdDatabase(m string) (release func()) {
 	}
 }
 
-// cancelAtCommit cancels a call when the member's blob is in its place and the transaction about it is not.
-func (w *world) cancelAtCommit(m string, call func(context.Context) error) {
+// cancelAtCommit cancels a call when the member's blob is in its place and the transaction about it waits for its turn, behind
+// that about something else which other says.
+func (w *world) cancelAtCommit(m, other string, call func(context.Context) error) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
+	before := w.peer(other, m)
 	release := w.holdDatabase(m)
+	rejected := make(chan struct{})
+	go func() {
+		defer close(rejected)
+		_, _ = before.conn.Return(w.t.Context(), &ententev1.ReturnRequest{Receipt: []byte("no receipt")})
+	}()
+	time.Sleep(300 * time.Millisecond) // until it holds the node's turn, and waits for the database
 	ended := make(chan error, 1)
 	go func() { ended <- call(ctx) }()
 	there := eventually(func() bool { return len(w.files(m, "blobs")) > 0 })
@@ -64,6 +73,7 @@ func (w *world) cancelAtCommit(m string, call func(context.Context) error) {
 	err := <-ended
 	time.Sleep(300 * time.Millisecond) // until the node has heard of it
 	release()
+	<-rejected
 	if !there || err == nil {
 		w.t.Fatalf("a blob was there: %v; the call: %v", there, err)
 	}
@@ -79,7 +89,7 @@ func TestCancelledAtCommit(t *testing.T) {
 		w.start("bravo")
 		d := w.document("alpha", []string{"bravo"}, "a document")
 		alpha := w.peer("alpha", "bravo")
-		w.cancelAtCommit("bravo", func(ctx context.Context) error { _, err := alpha.deliver(ctx, d); return err })
+		w.cancelAtCommit("bravo", "alpha", func(ctx context.Context) error { _, err := alpha.deliver(ctx, d); return err })
 		if !eventually(func() bool { return len(w.state("bravo").exchanges) == 1 }) {
 			t.Errorf("%d blobs, and no exchange", len(w.files("bravo", "blobs")))
 		}
@@ -93,7 +103,7 @@ func TestCancelledAtCommit(t *testing.T) {
 		w := found(t, "alpha", "bravo")
 		w.start("alpha", "bravo")
 		alice, sub := w.person("alpha"), submission("bravo")
-		w.cancelAtCommit("alpha", func(ctx context.Context) error {
+		w.cancelAtCommit("alpha", "bravo", func(ctx context.Context) error {
 			_, err := alice.Send(ctx, sub, strings.NewReader("a document"))
 			return err
 		})
