@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -423,16 +422,7 @@ func TestIndexes(t *testing.T) {
 		"ExchangesBySender": "(sender=?)",
 		"Due":               "outbox_by_peer",
 	} {
-		rows, err := db.writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+arg.ReplaceAllString(text[name], "?1"), "x")
-		check(t, err)
-		var plan []string
-		for rows.Next() {
-			var id, parent, unused int
-			var step string
-			check(t, rows.Scan(&id, &parent, &unused, &step))
-			plan = append(plan, step)
-		}
-		check(t, errors.Join(rows.Err(), rows.Close()))
+		plan := planOf(t, db, arg.ReplaceAllString(text[name], "?1"))
 		for _, step := range plan {
 			if strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, "USING INDEX") && step != "SCAN d" && !strings.HasPrefix(step, "SCAN (subquery") {
 				t.Errorf("%s: %s", name, step)
@@ -442,4 +432,20 @@ func TestIndexes(t *testing.T) {
 			t.Errorf("%s: %q has no %q", name, plan, want)
 		}
 	}
+}
+
+// planOf gives the steps in which SQLite would answer a query.
+func planOf(t *testing.T, db *DB, query string) (plan []string) {
+	t.Helper()
+	rows, err := db.writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "x")
+	check(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		check(t, rows.Scan(&id, &parent, &unused, &step))
+		plan = append(plan, step)
+	}
+	check(t, rows.Err())
+	return plan
 }
