@@ -381,7 +381,7 @@ func (p *process) start() {
 		}
 		err = p.cmd.Wait()
 		p.cmd = nil
-		if time.Since(try) > 10*time.Second {
+		if time.Since(try) > time.Minute {
 			p.k.t.Errorf("%s does not start: %v", p.member, err)
 			return
 		}

@@ -193,7 +193,7 @@ type nodes struct {
 }
 
 // patience bounds the wait for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func (n *nodes) start(ts *testscript.TestScript, members []string) {
 	for _, m := range members {
