@@ -60,10 +60,15 @@ func readPeople(dir string) (peopleFile, error) {
 	if err != nil {
 		return f, fmt.Errorf("read people: %w", err)
 	}
+	return parsePeople(b)
+}
+
+func parsePeople(b []byte) (peopleFile, error) {
+	var f peopleFile
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&f); err != nil {
-		return f, fault.New(fault.Misused, "correct the file; nobody is entitled to anything until then", "read %s: %w", PeopleFile, err)
+		return f, tomlFault(PeopleFile, err) // nobody is entitled to anything until it is corrected
 	}
 	seen := map[string]bool{}
 	for _, p := range f.Person {
@@ -149,7 +154,12 @@ func (h *Home) AddPerson(_ context.Context, now time.Time, name string, roles []
 		quoted[i] = fmt.Sprintf("%q", r)
 	}
 	entry := fmt.Sprintf("\n[[person]]\nname = %q\nroles = [%s]\n", name, strings.Join(quoted, ", "))
-	if err := durable.Replace(file, append(old, entry...)); err != nil {
+	// Somebody may have written the list in another style of TOML, to which an entry cannot be added at the end.
+	text := append(old, entry...)
+	if _, err := parsePeople(text); err != nil {
+		return fault.New(fault.Misused, "write each person there as an entry of its own that begins with [[person]]", "add person %s: an entry cannot be added to %s as it is written", name, PeopleFile)
+	}
+	if err := durable.Replace(file, text); err != nil {
 		return fmt.Errorf("add person %s: %w", name, err)
 	}
 	return nil

@@ -247,3 +247,24 @@ func TestSubmissions(t *testing.T) {
 		})
 	}
 }
+
+// Whoever wrote the list in another style must not lose it, nor everybody's roles, to an entry that does not fit.
+func TestAddPersonToAnotherStyle(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	text := "person = [{name = \"alice\", roles = [\"reader\"]}]\n"
+	w.setPeople("alpha", text)
+	h, err := w.Open(t.Context(), "alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	wantFault(t, h.AddPerson(t.Context(), time.Now(), "zoe", []string{"reader"}), fault.Misused, "cannot be added to people.toml")
+	got, err := os.ReadFile(filepath.Join(w.Home("alpha"), node.PeopleFile))
+	if err != nil || string(got) != text {
+		t.Errorf("people.toml became %q, %v", got, err)
+	}
+	w.setPeople("alpha", "[[person]]\nname = \"alice\"\nrole = [\"reader\"]\n")
+	_, err = h.People()
+	wantFault(t, err, fault.Misused, "line 3: there is no field")
+}
