@@ -157,7 +157,7 @@ func openDocument(path, name string) (*os.File, fs.FileInfo, error) {
 	}
 	err = validDocument(name)
 	if info.Size() > limit.Document {
-		err = fault.New(fault.Misused, "send it in parts", "%s has %d bytes; a document has at most %d (64 GiB)", path, info.Size(), int64(limit.Document))
+		err = fault.New(fault.Misused, "send it in parts", "%s has %d bytes; a document has at most %d (64 GiB)", path, info.Size(), limit.Document)
 	}
 	if err != nil {
 		file.Close()

@@ -155,7 +155,7 @@ func (h *Home) AddPerson(_ context.Context, now time.Time, name string, roles []
 	}
 	entry := fmt.Sprintf("\n[[person]]\nname = %q\nroles = [%s]\n", name, strings.Join(quoted, ", "))
 	// Somebody may have written the list in another style of TOML, to which an entry cannot be added at the end.
-	text := append(old, entry...)
+	text := slices.Concat(old, []byte(entry))
 	if _, err := parsePeople(text); err != nil {
 		return fault.New(fault.Misused, "write each person there as an entry of its own that begins with [[person]]", "add person %s: an entry cannot be added to %s as it is written", name, PeopleFile)
 	}
