@@ -23,8 +23,13 @@ build: ## the program, into bin/
 test: ## all tests
 	$(GO) test ./...
 
+# Not under the race detector: tests of data that have no concurrency, and of which each takes many seconds then, such as
+# vectors, and every bit of a file changed; and the one that kills processes, which are built without the detector.
+# -short lowers how often the tests of repetition and flood repeat, and nothing else.
+NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|TestConstantMemory|TestExport|TestVerifyExport.*|TestVerifyHomeFinds.*|TestVerifyHomeOfDamagedPages|TestKilledAtAnyMoment)$$
+
 race: ## the tests of internal/ under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race ./internal/...
+	CGO_ENABLED=1 $(GO) test -race -short -skip '$(NO_RACE)' ./internal/...
 
 torture-lite: ## kill -9 of nodes during 100 transfers of 64 MiB (ROUNDS=, MIB=, SEED=)
 	ENTENTE_KILL_ROUNDS=$(or $(ROUNDS),100) ENTENTE_KILL_MIB=$(or $(MIB),64) ENTENTE_KILL_SEED=$(SEED) \

@@ -22,6 +22,10 @@ func TestDeliveredAgain(t *testing.T) {
 	w.start("bravo")
 	d := w.document("alpha", []string{"bravo"}, strings.Repeat("a document\n", 1000))
 	before := w.state("bravo")
+	half := 500
+	if testing.Short() {
+		half = 100 // the race detector needs no more
+	}
 	var mu sync.Mutex
 	var receipts [][]byte
 	for range 2 {
@@ -42,7 +46,7 @@ func TestDeliveredAgain(t *testing.T) {
 				}
 			})
 		}
-		for i := range 500 {
+		for i := range half {
 			work <- i
 		}
 		close(work)
@@ -50,7 +54,7 @@ func TestDeliveredAgain(t *testing.T) {
 		w.stop("bravo")
 		w.start("bravo")
 	}
-	if len(receipts) != 1000 {
+	if len(receipts) != 2*half {
 		t.Errorf("%d receipts", len(receipts))
 	}
 	for _, r := range receipts {
@@ -186,7 +190,10 @@ func TestFlood(t *testing.T) {
 	before, begun := w.state("bravo"), time.Now()
 	bad := w.document("alpha", []string{"bravo"}, "bad")
 	bad.raw = bytes.Replace(bad.raw, []byte("TLP:AMBER"), []byte("TLP:GREEN"), 1)
-	const offers, refusals = 5000, 200
+	offers, refusals := 5000, 200
+	if testing.Short() {
+		offers, refusals = 800, 80 // the race detector needs no more
+	}
 	peers := []*peer{w.peer("alpha", "bravo"), w.peer("alpha", "bravo")}
 	var all sync.WaitGroup
 	for i := range 16 {
