@@ -38,7 +38,7 @@ torture-lite: ## kill -9 of nodes during 100 transfers of 64 MiB (ROUNDS=, MIB=,
 lint: lint-proto lint-go ## golangci-lint and buf lint
 
 lint-go:
-	$(TOOL)/lint/go.mod golangci-lint run -j 2 ./...
+	$(TOOL)/lint/go.mod golangci-lint run --allow-parallel-runners -j 2 ./...
 
 lint-proto:
 	$(BUF) lint
