@@ -48,7 +48,7 @@ func condition(name string) (bool, error) {
 
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": scriptExits, "until": scriptUntil, "ports": scriptPorts, "world": scriptWorld, "corrupt": scriptCorrupt,
+		"exits": scriptExits, "until": scriptUntil, "ports": scriptPorts, "found-ports": scriptFoundPorts, "world": scriptWorld, "corrupt": scriptCorrupt,
 		"sparse": scriptSparse, "capture": scriptCapture, "mail": scriptMail, "occupied": scriptOccupied, "write": scriptWrite,
 	}
 }
@@ -125,9 +125,14 @@ search:
 func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
 		port := freePorts(ts, 0, 1)
-		ts.Setenv(name+"_peer", address(port))
-		ts.Setenv(name+"_node", address(port+1))
+		ts.Setenv(name+"_peer", address("127.0.0.1", port))
+		ts.Setenv(name+"_node", address("127.0.0.1", port+1))
 	}
+}
+
+// found-ports VARIABLE sets a variable to a port from which `found` can give out the ports of two members.
+func scriptFoundPorts(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strconv.Itoa(freePorts(ts, 0, 1, 10, 11)))
 }
 
 // world NAME… founds an alliance with homes $WORK/NAME, a person in each (releaser and reader), and an agreement
