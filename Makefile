@@ -12,7 +12,7 @@ BUF = $(TOOL)/buf/go.mod buf
 # govulncheck's database: a local copy if there is one, else the public server.
 VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
 
-.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory ci
+.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory certs grpcurl compose-test ci
 
 help: ## explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,17 @@ fsck: ## have a demo's log checked by a program that is not ours
 
 memory: ## send a document of 1 GiB and bound the memory that it takes
 	.ci/memory
+
+certs: build ## development keys: homes of alpha, bravo and charlie in certs/
+	bin/entente found alpha bravo charlie --home certs --once --agreement harbour-watch \
+		--person alpha/alice --person bravo/bob --person charlie/carol
+
+grpcurl: ## grpcurl, into bin/
+	CGO_ENABLED=0 $(GO) build -modfile=tools/grpcurl/go.mod -o bin/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+compose-test: build grpcurl ## three members in containers: needs root, an engine and Compose
+	$(GO) vet -tags compose ./cmd/entente
+	$(GO) test -tags compose ./cmd/entente -run '^TestCompose' -count=1 -timeout 15m -v
 
 ci: ## the whole gate, as it runs before a change is taken
 	.ci/run
