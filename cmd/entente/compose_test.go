@@ -45,6 +45,19 @@ func TestComposeWithoutEngine(t *testing.T) {
 	}
 }
 
+// TestComposePortInUse: the same, before anything is built or started.
+func TestComposePortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", address("127.0.0.1", composeMembers["bravo"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = composeReady(t.Context(), os.Environ())
+	if err == nil || !strings.HasPrefix(err.Error(), "port 7454, for the people of bravo, is in use\nhint: ") {
+		t.Errorf("with a port in use: %v", err)
+	}
+}
+
 // composeReady tells in a sentence and a hint why the test cannot run here.
 func composeReady(ctx context.Context, env []string) error {
 	look := func(name string, args ...string) ([]byte, error) {
@@ -100,7 +113,7 @@ func compose(t *testing.T) *composed {
 		path = c.composeV1() + ":" + path
 	}
 	c.env = append(os.Environ(), "PATH="+path, "COMPOSE_FILE="+filepath.Join(root, "docker-compose.yml"), "COMPOSE_PROJECT_NAME="+c.project,
-		"ENTENTE_TARGET=prebuilt", "ENTENTE_IMAGE="+c.project, "ENTENTE_HOME=", "DOCKER_BUILDKIT="+os.Getenv("DOCKER_BUILDKIT"))
+		"ENTENTE_TARGET=prebuilt", "ENTENTE_IMAGE="+c.project, "ENTENTE_HOME=")
 	t.Cleanup(c.remove)
 	return c
 }

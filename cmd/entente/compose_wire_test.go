@@ -17,7 +17,6 @@ import (
 type tape struct {
 	t      *testing.T
 	fd     int
-	bridge string
 	stop   chan struct{}
 	ended  sync.WaitGroup
 	frames [][]byte // the recorder's until it has ended
@@ -40,8 +39,12 @@ func record(t *testing.T, bridge string) *tape {
 	check("bind", syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: allProtocols, Ifindex: ifc.Index}))
 	check("bound a read", syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Usec: 100_000}))
 	check("buffer", syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 32<<20))
-	check("see what is not for us", syscall.SetLsfPromisc(bridge, true))
-	r := &tape{t: t, fd: fd, bridge: bridge, stop: make(chan struct{})}
+	// struct packet_mreq of packet(7), until the socket is closed: see what is not for us.
+	member := binary.NativeEndian.AppendUint32(nil, uint32(ifc.Index))
+	member = binary.NativeEndian.AppendUint16(member, syscall.PACKET_MR_PROMISC)
+	member = append(member, make([]byte, 2+8)...)
+	check("see what is not for us", syscall.SetsockoptString(fd, syscall.SOL_PACKET, syscall.PACKET_ADD_MEMBERSHIP, string(member)))
+	r := &tape{t: t, fd: fd, stop: make(chan struct{})}
 	r.ended.Go(func() {
 		buf := make([]byte, 1<<17) // a frame is larger than the network's where the card would have cut it
 		for {
@@ -65,7 +68,6 @@ func (r *tape) end() {
 	close(r.stop)
 	r.ended.Wait()
 	syscall.Close(r.fd)
-	_ = syscall.SetLsfPromisc(r.bridge, false)
 }
 
 // flow is one direction of one connection: addresses and ports as in the packet.
