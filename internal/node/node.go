@@ -45,6 +45,8 @@ type Options struct {
 	Log          *slog.Logger     // required
 	Now          func() time.Time // nil: the system's clock
 	Ready        func()           // called once both listeners accept, or nil
+	// Dial connects to another member at the address on its card, as in rpc.Config; nil: by TCP.
+	Dial func(ctx context.Context, member, address string) (net.Conn, error)
 }
 
 // node is a home that serves. All fields are set before it serves and stay.
@@ -55,6 +57,7 @@ type node struct {
 	*Home
 	log     *slog.Logger
 	now     func() time.Time
+	reach   func(ctx context.Context, member, address string) (net.Conn, error) // of other members; nil: by TCP
 	sealing []*seal.Key
 	wake    chan struct{} // there is something new in the outbox; holds at most one
 	busy    busy          // exchanges and submissions under way
@@ -82,7 +85,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	}
 	defer lock.Close()
 
-	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, wake: make(chan struct{}, 1)}
+	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1)}
 	if err := policy.Check(); err != nil {
 		return fmt.Errorf("check base policy: %w", err)
 	}
@@ -154,7 +157,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 
 // rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
 func (n *node) rpcConfig(ctx context.Context) rpc.Config {
-	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, History: func() *member.History {
+	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, History: func() *member.History {
 		h, err := n.alliance(ctx)
 		if err != nil {
 			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)

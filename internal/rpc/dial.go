@@ -38,6 +38,9 @@ func DialPeer(m member.Member, cfg Config) (*grpc.ClientConn, error) {
 		return nil
 	}
 	r := &remote{name: m.Name, address: m.Address, standing: standing}
+	if cfg.Dial != nil {
+		r.reach = func(ctx context.Context, address string) (net.Conn, error) { return cfg.Dial(ctx, m.Name, address) }
+	}
 	return r.dial(cfg, func(cs tls.ConnectionState) error {
 		name, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
 		if err == nil && name != m.Name {
@@ -64,8 +67,9 @@ func DialNode(address string, cfg Config) (*grpc.ClientConn, error) {
 type remote struct {
 	name     string // for people
 	address  string
-	own      bool         // our own node, not a peer
-	standing func() error // may we speak to it now? nil: always
+	own      bool                                                        // our own node, not a peer
+	standing func() error                                                // may we speak to it now? nil: always
+	reach    func(ctx context.Context, address string) (net.Conn, error) // nil: by TCP
 
 	mu      sync.Mutex
 	trouble error // why the newest attempt to connect failed, or nil
@@ -112,7 +116,13 @@ func (r *remote) dial(cfg Config, judge func(tls.ConnectionState) error) (*grpc.
 }
 
 func (r *remote) connect(ctx context.Context, address string) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	reach := r.reach
+	if reach == nil {
+		reach = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		}
+	}
+	c, err := reach(ctx, address)
 	r.note(err)
 	return c, err
 }
