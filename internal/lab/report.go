@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"entente.example/internal/node"
 	"entente.example/internal/statement"
@@ -16,15 +17,21 @@ const (
 	reportedLeaves    = 8
 )
 
-// Report describes the world for somebody whose test has failed: of each member whether its node runs, its newest
+// Report describes the world for somebody whose test has failed: what is wrong with the lines, and of each member whether its node runs, its newest
 // exchanges with what went wrong with them, and the last leaves of its log. It reads the homes' disks, and what it cannot
 // read it says instead.
 func (w *World) Report(ctx context.Context) string {
 	var b strings.Builder
+	for _, line := range w.lines.describe() {
+		fmt.Fprintf(&b, "%s\n", line)
+	}
 	for _, name := range w.Names {
 		state := "stopped"
 		if w.Running(name) {
 			state = "running"
+		}
+		if offset := time.Duration(w.members[name].offset.Load()); offset != 0 {
+			state += ", its clock off by " + offset.String()
 		}
 		fmt.Fprintf(&b, "%s (%s), %s\n", name, state, w.Home(name))
 		if err := w.report(ctx, &b, name); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"entente.example/internal/client"
@@ -32,15 +33,18 @@ type World struct {
 
 	log     *slog.Logger
 	members map[string]*running
+	lines   *lines // between the members
 }
 
 // running is a member's node, if it runs.
 type running struct {
 	dir          string
-	peer, people string // addresses
+	peer, people string       // addresses
+	offset       atomic.Int64 // of the node's clock, in nanoseconds
 
 	mu        sync.Mutex     // guards what follows
 	listeners []net.Listener // held for the next start; none while the node runs
+	doors     []*door        // of the running node
 	stop      context.CancelFunc
 	ended     chan error // gets the end of Serve, once
 }
@@ -65,7 +69,7 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 	if o.Alliance == "" {
 		o.Alliance = "harbour"
 	}
-	w = &World{Dir: o.Dir, Alliance: o.Alliance, Names: o.Members, log: o.Log, members: map[string]*running{}}
+	w = &World{Dir: o.Dir, Alliance: o.Alliance, Names: o.Members, log: o.Log, members: map[string]*running{}, lines: newLines()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -83,7 +87,7 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 			*address, r.listeners = l.Addr().String(), append(r.listeners, l)
 		}
 	}
-	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Now: time.Now(),
+	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Now: time.Now().Add(-Backdated),
 		Addresses: func(_ int, name string) (string, string) {
 			peer, people := w.Addresses(name)
 			if o.Advertise != nil {
@@ -142,7 +146,7 @@ func (w *World) AddPerson(ctx context.Context, member, name string, roles ...str
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.AddPerson(ctx, time.Now(), name, roles), h.Close())
+	return errors.Join(h.AddPerson(ctx, time.Now().Add(-Backdated), name, roles), h.Close())
 }
 
 // Agree has the parties draft, sign and adopt an agreement, by the same steps as members that are far apart. Version,
@@ -198,7 +202,7 @@ func (w *World) Agree(ctx context.Context, a statement.Agreement) (_ *statement.
 func (w *World) Start(ctx context.Context, member string) error {
 	r := w.members[member]
 	if r == nil {
-		return fault.New(fault.Misused, "", "there is no member %q in this world", member)
+		return noMember(member)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,7 +211,7 @@ func (w *World) Start(ctx context.Context, member string) error {
 	}
 	addresses := []string{r.peer, r.people}
 	for _, address := range addresses[len(r.listeners):] {
-		l, err := rpc.Listen(ctx, address)
+		l, err := listenAgain(ctx, address)
 		if err != nil {
 			return fmt.Errorf("start %s again: %w", member, err)
 		}
@@ -220,18 +224,34 @@ func (w *World) Start(ctx context.Context, member string) error {
 	// The node lives until Stop, whatever the context of the starting was for.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	options := node.Options{PeerListener: r.listeners[0], NodeListener: r.listeners[1], Log: w.log, Ready: func() { close(ready) }}
+	doors := []*door{{Listener: r.listeners[0]}, {Listener: r.listeners[1]}}
+	options := node.Options{PeerListener: doors[0], NodeListener: doors[1], Log: w.log, Now: r.now, Ready: func() { close(ready) },
+		Dial: func(ctx context.Context, to, address string) (net.Conn, error) {
+			return w.lines.dial(ctx, way{member, to}, address)
+		}}
+	w.lines.plug(member)
 	go func() {
 		err := h.Serve(serving, options)
 		ended <- errors.Join(err, h.Close())
 	}()
 	select {
 	case <-ready:
-		r.listeners, r.stop, r.ended = nil, stop, ended // Serve closes the listeners
+		r.listeners, r.doors, r.stop, r.ended = nil, doors, stop, ended // Serve closes the listeners
 		return nil
 	case err := <-ended:
 		stop()
 		return errors.Join(fmt.Errorf("start %s: %w", member, err), r.release())
+	}
+}
+
+// listenAgain listens at the address that a node has had before. While the node was stopped, somebody else may have been
+// given its port for a moment, so it tries for a while.
+func listenAgain(ctx context.Context, address string) (net.Listener, error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		l, err := rpc.Listen(ctx, address)
+		if err == nil || fault.KindOf(err) != fault.Conflict || time.Since(began) > 10*time.Second || ctx.Err() != nil {
+			return l, err
+		}
 	}
 }
 
@@ -267,16 +287,18 @@ func (w *World) Stop(member string) error {
 	}
 	r.stop()
 	err := <-r.ended
-	r.stop, r.ended = nil, nil
+	r.doors, r.stop, r.ended = nil, nil, nil
 	return err
 }
 
 // Close stops every node and gives the ports back. The homes stay.
 func (w *World) Close() error {
+	w.lines.mend() // a call that hangs would keep its node from stopping
 	var err error
 	for name, r := range w.members {
 		err = errors.Join(err, w.Stop(name), r.release())
 	}
+	w.lines.close()
 	return err
 }
 
@@ -284,7 +306,7 @@ func (w *World) Close() error {
 func (w *World) Client(member, person string) (*client.Client, error) {
 	r := w.members[member]
 	if r == nil {
-		return nil, fault.New(fault.Misused, "", "there is no member %q in this world", member)
+		return nil, noMember(member)
 	}
 	return client.Dial(r.dir, member, r.people, person)
 }
