@@ -16,7 +16,7 @@ type Agreement struct {
 	Purposes   []string  // words that a document may be sent for; empty: "exercise"
 	Ceiling    string    // the highest label, such as "TLP:AMBER"; empty: "TLP:AMBER"
 	RetainDays int64     // how many days a recipient may keep a document at most; 0: 90
-	From       time.Time // in force from then on; zero: since a minute
+	From       time.Time // in force from then on; zero: since a day, so that a clock may be set back
 	Until      time.Time // in force until then; zero: a year after From
 	Prose      string    // what the parties say to each other in words, ending with a line feed, or empty
 }
@@ -55,7 +55,7 @@ func (w *World) complete(a Agreement) Agreement {
 		a.RetainDays = 90
 	}
 	if a.From.IsZero() {
-		a.From = time.Now().Add(-time.Minute)
+		a.From = time.Now().Add(-lab.Backdated)
 	}
 	if a.Until.IsZero() {
 		a.Until = a.From.AddDate(1, 0, 0)

@@ -124,7 +124,7 @@ func (w *World) submission(t testing.TB, d Document, from string, to []string) *
 
 // Await waits until the exchange with every recipient, or with those named last, is in a state, and gives the exchanges
 // as the sender sees them, in the order of their recipients. What has been opened counts as delivered too. It fails the
-// test as soon as the state cannot come any more, or after a minute. The sender's node must run.
+// test as soon as the state cannot come any more, or after two minutes. The sender's node must run.
 func (w *World) Await(t testing.TB, s Sending, want State, recipients ...string) []*ententev1.Exchange {
 	t.Helper()
 	if !slices.Contains([]State{Delivered, Refused, Expired, Opened, Undecryptable}, want) {

@@ -15,8 +15,13 @@
 // then carol, dave, erin, frank, grace and heidi. Where a method asks who acts, "alpha" is the first person of alpha, and "alpha/mallory" is
 // mallory of alpha, whom AddPerson made.
 //
-// Methods that take a testing.TB end the test when something fails, and then the test's output ends with the state of
-// every member and the last leaves of every log. Methods that begin with Try give errors instead, as an *Error, for tests
+// What goes wrong between members goes wrong here as well: Partition, Cut, Drop and Delay disturb the line between two of
+// them, or one direction of it with OneWay, and Heal mends it; Kill ends a node as kill -9 would, and Start starts it
+// again; SetClock sets a member's clock. A node that cannot reach another tries again after half a second, and then after
+// pauses that double, up to a minute.
+//
+// Methods that take a testing.TB end the test when something fails, and then the test's output ends with the seed of
+// Rand, the faults in force, the state of every member and the last leaves of every log. Methods that begin with Try give errors instead, as an *Error, for tests
 // of what must be refused. Worlds share nothing, so tests may run in parallel; when a test ends, its nodes have stopped
 // and its folders are removed.
 package ententetest
@@ -30,28 +35,34 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"entente.example/internal/lab"
+	"entente.example/internal/limit"
 	ententev1 "entente.example/proto/entente/v1"
 )
 
-// patience bounds how long a method waits for something to happen. It is long because test machines are busy; what
-// cannot happen any more ends a wait at once.
-const patience = time.Minute
+// patience bounds how long a method waits for something to happen. It is long because test machines are busy, and because
+// after a long partition a node tries again only after limit.RetryMost; what cannot happen any more ends a wait at once.
+const patience = 2 * limit.RetryMost
 
 // World is an alliance whose members run inside a test. Its methods may be called concurrently.
 type World struct {
 	world *lab.World
+	seed  uint64 // of Rand
 
 	mu         sync.Mutex  // guards what follows
 	agreements []Agreement // in the order in which they were made
+	sources    uint64      // how many Rand has given
 }
 
 // Found founds an alliance of the named members, two at least, and starts their nodes. A name is one lower-case word.
 // With three members that takes less than a second. When the test ends, the nodes are stopped and their folders removed.
 func Found(t testing.TB, members ...string) *World {
 	t.Helper()
+	seed, err := chooseSeed()
+	if err != nil {
+		t.Fatalf("found %s: %v", strings.Join(members, ", "), err)
+	}
 	dir := filepath.Join(t.TempDir(), "world")
 	log := slog.New(slog.NewTextHandler(output(t), &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime}))
 	// The nodes outlive t.Context, which ends before cleaning up begins.
@@ -60,10 +71,10 @@ func Found(t testing.TB, members ...string) *World {
 	if err != nil {
 		t.Fatalf("found %s: %v", strings.Join(members, ", "), explain(err))
 	}
-	w := &World{world: made}
+	w := &World{world: made, seed: seed}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the world when the test failed:\n%s", made.Report(ctx))
+			t.Logf("the world when the test failed:\n%s", w.report(ctx))
 		}
 		if err := made.Close(); err != nil {
 			t.Errorf("stop the world: %v", err)
@@ -153,11 +164,11 @@ func (w *World) Check(t testing.TB) {
 	}
 }
 
-// Report describes all members as a failing test does: their exchanges, what went wrong, and the last leaves of their
-// logs. It is for people and may change.
+// Report describes the world as a failing test does: the seed of Rand, the faults in force, and of each member its
+// exchanges, what went wrong with them, and the last leaves of its log. It is for people and may change.
 func (w *World) Report(t testing.TB) string {
 	t.Helper()
-	return w.world.Report(t.Context())
+	return w.report(t.Context())
 }
 
 // mustKnow ends the test if there is no such member.

@@ -104,12 +104,19 @@ func TestNothingIsLeft(t *testing.T) {
 		w.Open(t, "bravo", x)
 		w.Stop(t, "bravo")
 		w.Start(t, "bravo")
-		w.Stop(t, "charlie")
+		w.Delay(t, "alpha", "bravo", time.Millisecond)
+		w.Kill(t, "bravo")
+		w.Start(t, "bravo")
+		w.Drop(t, "alpha", "charlie") // and never healed: an attempt hangs when the test ends
+		w.Partition(t, "bravo", "charlie")
+		w.Send(t, "alpha", ententetest.Document{Content: []byte("another")}, "charlie")
+		w.Await(t, w.Send(t, "alpha", ententetest.Document{Content: []byte("a third")}, "bravo"), ententetest.Delivered)
+		w.Stop(t, "bravo")
 		w.Check(t)
 		for _, m := range w.Members() {
 			addresses = append(addresses, listening(t, w.Home(m))...)
 		}
-		dir = w.Home("alpha")
+		dir = filepath.Dir(w.Home("alpha"))
 	})
 	if len(addresses) != 6 {
 		t.Fatalf("addresses %v", addresses)
@@ -226,13 +233,15 @@ func TestFailureHelps(t *testing.T) {
 		w := ententetest.Found(t, "alpha", "bravo")
 		w.Agree(t, ententetest.Agreement{})
 		w.Stop(t, "bravo")
+		w.Partition(t, "alpha", "bravo")
+		w.SetClock(t, "bravo", time.Minute)
 		w.Send(t, "alpha", ententetest.Document{Content: []byte("x")}, "bravo")
 		for w.Outbox(t, "alpha")[0].GetAttempts() == 0 {
 			time.Sleep(10 * time.Millisecond)
 		}
 		w.Start(t, "zulu")
 	})
-	for _, want := range []string{`there is no member "zulu"`, "alpha (running)", "bravo (stopped)", "queued, 1 failed attempts", `last error: "bravo does not answer`, `"kind":"released"`, `"kind":"agreement"`} {
+	for _, want := range []string{`there is no member "zulu"`, "alpha (running)", "bravo (stopped, its clock off by 1m0s)", "ENTENTE_SEED=", "alpha cannot call bravo: partitioned", "queued, 1 failed attempts", `last error: "bravo does not answer`, `"kind":"released"`, `"kind":"agreement"`} {
 		if !strings.Contains(f.said.String(), want) {
 			t.Errorf("%q is not said in:\n%s", want, f.said.String())
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"entente.example/ententetest"
 )
@@ -47,6 +48,84 @@ func ExampleWorld_Stop() {
 	}
 	// Output:
 	// bravo signed: stored
+}
+
+// What two members could not say to each other they say when the line is whole again.
+func ExampleWorld_Partition() {
+	t := outsideATest()
+	defer t.end()
+
+	w := ententetest.Found(t, "alpha", "bravo", "charlie")
+	w.Agree(t, ententetest.Agreement{})
+	w.Partition(t, "alpha", "bravo")
+	x := w.Send(t, "alpha", ententetest.Document{Content: []byte("to both")}, "bravo", "charlie")
+	w.Await(t, x, ententetest.Delivered, "charlie")
+	fmt.Println("bravo has", len(w.Inbox(t, "bravo")))
+	w.Heal(t, "alpha", "bravo")
+	w.Await(t, x, ententetest.Delivered)
+	fmt.Println("bravo has", len(w.Inbox(t, "bravo")))
+	// Output:
+	// bravo has 0
+	// bravo has 1
+}
+
+// Alpha reaches bravo, but bravo does not reach alpha: the document arrives and is answered in the same call, and the later
+// receipt waits.
+func ExampleWorld_OneWay() {
+	t := outsideATest()
+	defer t.end()
+
+	w := ententetest.Found(t, "alpha", "bravo")
+	w.Agree(t, ententetest.Agreement{})
+	w.OneWay(t, "bravo", "alpha").Partition(t)
+	x := w.Send(t, "alpha", ententetest.Document{Content: []byte("one way")}, "bravo")
+	w.Await(t, x, ententetest.Delivered)
+	w.Open(t, "bravo", x)
+	fmt.Println(w.Outbox(t, "alpha")[0].GetState())
+	w.OneWay(t, "bravo", "alpha").Heal(t)
+	w.Await(t, x, ententetest.Opened)
+	fmt.Println(w.Outbox(t, "alpha")[0].GetState())
+	// Output:
+	// delivered
+	// opened
+}
+
+// What was acknowledged is there after a crash.
+func ExampleWorld_Kill() {
+	t := outsideATest()
+	defer t.end()
+
+	w := ententetest.Found(t, "alpha", "bravo")
+	w.Agree(t, ententetest.Agreement{})
+	x := w.Send(t, "alpha", ententetest.Document{Content: []byte("still here")}, "bravo")
+	w.Kill(t, "alpha")
+	w.Start(t, "alpha")
+	w.Await(t, x, ententetest.Delivered)
+	fmt.Printf("%s\n", w.Open(t, "bravo", x).Content)
+	w.Check(t)
+	// Output:
+	// still here
+}
+
+// A member whose clock is far behind does not take what seems to come from the future; once it is right, it does.
+func ExampleWorld_SetClock() {
+	t := outsideATest()
+	defer t.end()
+
+	w := ententetest.Found(t, "alpha", "bravo")
+	w.Agree(t, ententetest.Agreement{})
+	w.SetClock(t, "bravo", -time.Hour)
+	x := w.Send(t, "alpha", ententetest.Document{Content: []byte("from the future")}, "bravo")
+	for w.Outbox(t, "alpha")[0].GetAttempts() == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	fmt.Println("bravo has", len(w.Inbox(t, "bravo")))
+	w.SetClock(t, "bravo", 0)
+	w.Await(t, x, ententetest.Delivered)
+	fmt.Println("bravo has", len(w.Inbox(t, "bravo")))
+	// Output:
+	// bravo has 0
+	// bravo has 1
 }
 
 // exampleT stands in for a *testing.T, which examples do not have.
