@@ -12,7 +12,7 @@ BUF = $(TOOL)/buf/go.mod buf
 # govulncheck's database: a local copy if there is one, else the public server.
 VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
 
-.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory certs grpcurl compose-test ci
+.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory certs grpcurl compose-test outsider ci
 
 help: ## explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ grpcurl: ## grpcurl, into bin/
 compose-test: build grpcurl ## three members in containers: needs root, an engine and Compose
 	$(GO) vet -tags compose ./cmd/entente
 	$(GO) test -tags compose ./cmd/entente -run '^TestCompose' -count=1 -timeout 15m -v
+
+outsider: ## a test in a module of somebody else's, 20 times under the race detector
+	CGO_ENABLED=1 ENTENTE_OUTSIDER=race $(GO) test ./ententetest -run '^TestOutsider$$' -count=1 -timeout 20m -v
 
 ci: ## the whole gate, as it runs before a change is taken
 	.ci/run
