@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"entente.example/internal/fault"
 	"entente.example/internal/lab"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -80,7 +81,10 @@ func (w *World) Send(t testing.TB, who string, d Document, to ...string) Sending
 // TrySend is Send for what may be refused. The error is an *Error, and its reasons say which rules refused.
 func (w *World) TrySend(t testing.TB, who string, d Document, to ...string) (Sending, error) {
 	t.Helper()
-	member, person := w.actor(t, who)
+	member, person, err := w.actor(t, who)
+	if err != nil {
+		return Sending{}, err
+	}
 	sub := w.submission(t, d, member, to)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -183,7 +187,10 @@ func (w *World) Open(t testing.TB, who string, s Sending) Document {
 // TryOpen is Open for what may be refused. The error is an *Error; the document is empty then.
 func (w *World) TryOpen(t testing.TB, who string, s Sending) (Document, error) {
 	t.Helper()
-	member, person := w.actor(t, who)
+	member, person, err := w.actor(t, who)
+	if err != nil {
+		return Document{}, err
+	}
 	c, err := w.world.Client(member, person)
 	if err != nil {
 		return Document{}, explain(err)
@@ -200,13 +207,16 @@ func (w *World) TryOpen(t testing.TB, who string, s Sending) (Document, error) {
 	return Document{Name: opened.GetFileName(), MediaType: opened.GetMediaType(), Content: content.Bytes(), Agreement: x.GetAgreement(), Purpose: x.GetPurpose(), Label: x.GetLabel()}, nil
 }
 
-// actor reads MEMBER or MEMBER/PERSON. The member's node must run, and the person must be there.
-func (w *World) actor(t testing.TB, who string) (member, person string) {
+// actor reads MEMBER or MEMBER/PERSON. That the member's node does not run is an error, as somebody may just be killing it.
+func (w *World) actor(t testing.TB, who string) (member, person string, err error) {
 	t.Helper()
 	member, person, named := strings.Cut(who, "/")
-	w.mustRun(t, member)
+	w.mustKnow(t, member)
+	if !w.world.Running(member) {
+		return "", "", &Error{Kind: fault.Transient.String(), Text: "the node of " + member + " does not run", Hint: "start it with Start"}
+	}
 	if !named {
 		person = w.world.Person(member)
 	}
-	return member, person
+	return member, person, nil
 }
