@@ -97,7 +97,7 @@ func (w *World) Kill(ctx context.Context, member string) error {
 	if err != nil && !errors.Is(err, errStruck) {
 		return fmt.Errorf("kill %s: %w", member, err)
 	}
-	_ = <-r.ended // whatever it says, it was killed
+	<-r.ended //nolint:errcheck // whatever it says, it was killed
 	r.stop, r.ended, r.doors = nil, nil, nil
 	// A round of publishing outlives its node (audit.Log.Publish), and finds the head by its path: it must not write that of
 	// the copy. It holds this lock while it does, and the next one fails, as the database is closed.
