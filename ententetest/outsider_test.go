@@ -48,7 +48,7 @@ func TestOutsider(t *testing.T) {
 // goMod makes the outsider's go.mod: our version of Go, and the two lines of the README, with the folder where we are.
 func goMod(t *testing.T, root string) []byte {
 	t.Helper()
-	lines := regexp.MustCompile(`(?m)^    (require entente\.example \S+)\n    (replace entente\.example => )\S+$`).FindSubmatch(read(t, filepath.Join(root, "README.md")))
+	lines := regexp.MustCompile(`(?m)^(require entente\.example \S+)\n(replace entente\.example => )\S+$`).FindSubmatch(read(t, filepath.Join(root, "README.md")))
 	version := regexp.MustCompile(`(?m)^go \S+$`).Find(read(t, filepath.Join(root, "go.mod")))
 	if lines == nil || version == nil {
 		t.Fatal("the README shows no replace line, or go.mod no version")
