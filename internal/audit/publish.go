@@ -38,6 +38,8 @@ type Log struct {
 	sync   func(*os.File) error // (*os.File).Sync, but in tests
 	failed error                // of writing the head, after which nothing is known about the disk; only a round touches it
 
+	rest sync.WaitGroup // counts rounds that run
+
 	mu      sync.Mutex // guards what follows
 	running bool       // a round is under way
 	next    *round     // the round that a caller now joins; it has not begun
@@ -208,7 +210,8 @@ func (l *Log) Publish(ctx context.Context) ([]byte, error) {
 	r := l.next
 	if !l.running {
 		l.running = true
-		go l.rounds(context.WithoutCancel(ctx))
+		ctx := context.WithoutCancel(ctx)
+		l.rest.Go(func() { l.rounds(ctx) })
 	}
 	l.mu.Unlock()
 	select {
@@ -218,6 +221,10 @@ func (l *Log) Publish(ctx context.Context) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// Close waits for the round that is under way, whoever stopped waiting for it: it must not write into a home that somebody
+// else has opened since. No Publish may come after it.
+func (l *Log) Close() { l.rest.Wait() }
 
 // rounds runs rounds until nobody waits for one. A caller joins a round only before it begins, because one that has begun may
 // have read the size of the tree before that caller's commit.

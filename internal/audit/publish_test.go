@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -88,6 +90,25 @@ func TestPublish(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(b.head(), name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("head/%s: mode %v, %v", name, info.Mode(), err)
 		}
+	}
+}
+
+// A round outlives the caller that gave up waiting, but not Close: it must not write into a folder that is somebody else's by then.
+func TestCloseWaitsForTheRound(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).open()
+	b.add(3)
+	unlock := must[func()](t)(lock(t.Context(), b.head()))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := b.log.Publish(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, unlock)
+	b.log.Close()
+	s := readSlots(b.head())
+	if got := s.head[max(s.newest(), 0)].Tree.N; got != 3 {
+		t.Errorf("after Close the head has %d leaves, and somebody may be about to write it", got)
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"entente.example/internal/fault"
 	"entente.example/internal/store"
 )
@@ -99,12 +97,6 @@ func (w *World) Kill(ctx context.Context, member string) error {
 	}
 	<-r.ended //nolint:errcheck // whatever it says, it was killed
 	r.stop, r.ended, r.doors = nil, nil, nil
-	// A round of publishing outlives its node (audit.Log.Publish), and finds the head by its path: it must not write that of
-	// the copy. It holds this lock while it does, and the next one fails, as the database is closed.
-	head := flock.New(filepath.Join(r.dir, "head", "lock"))
-	if err := errors.Join(head.Lock(), head.Close()); err != nil {
-		return fmt.Errorf("kill %s: %w", member, err)
-	}
 	dead := r.dir + ".dead"
 	err = errors.Join(os.Rename(r.dir, dead), os.Rename(left, r.dir), os.RemoveAll(dead))
 	if err != nil {

@@ -171,8 +171,13 @@ func openHome(dir string) (*Home, error) {
 	return &Home{Dir: dir, Config: config}, nil
 }
 
-// Close closes the database.
-func (h *Home) Close() error { return h.DB.Close() }
+// Close ends what is under way and closes the database.
+func (h *Home) Close() error {
+	if h.Log != nil {
+		h.Log.Close()
+	}
+	return h.DB.Close()
+}
 
 // Card gives the member's own card.
 func (h *Home) Card() (*statement.Signed[statement.Card], error) {
