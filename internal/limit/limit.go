@@ -70,6 +70,15 @@ const (
 	Private = 64 << 10
 )
 
+// Policies. Their parser is recursive and its stack is finite.
+const (
+	// Policy bounds a policy text. The base rules take less than a fifth of it.
+	Policy = 64 << 10
+	// PolicyNesting bounds how deep brackets, braces, parentheses and conditionals stand in each other. Rules that people
+	// write need fewer than ten.
+	PolicyNesting = 64
+)
+
 // Time.
 const (
 	// ClockSkew is how far two honest clocks may differ. Kerberos made five minutes customary.
@@ -113,6 +122,23 @@ const (
 	StandingCheck = 2 * time.Second
 	// Call bounds a call that moves no document.
 	Call = 30 * time.Second
+)
+
+// How long connections live. TCP itself would keep a dead one for hours.
+const (
+	// PingAfter is the silence after which the other end is asked whether it is there. Shorter wastes traffic, longer keeps
+	// dead peers.
+	PingAfter = 30 * time.Second
+	// PingWait is how long it may take to answer.
+	PingWait = 10 * time.Second
+	// PingLeast must lie between two questions; who asks more often is cut off.
+	PingLeast = 10 * time.Second
+	// Idle ends a connection without a call. Coming back costs one handshake.
+	Idle = 15 * time.Minute
+	// Age ends a connection however busy it is, so that the certificate is shown again.
+	Age = time.Hour
+	// AgeGrace lets streams under way finish then; a transfer that is cut goes on where it was.
+	AgeGrace = 12 * time.Hour
 )
 
 // What one peer may take.

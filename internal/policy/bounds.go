@@ -4,23 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"entente.example/internal/limit"
 )
 
-// The bounds of a policy text. The parser is recursive and its stack is finite: a megabyte of parentheses ends the whole
-// process, and no recover catches that. So both are counted before the parser sees a byte of the text.
-const (
-	// maxText bounds a policy text in bytes.
-	maxText = 64 << 10
-	// maxNesting bounds how deep brackets, braces, parentheses and conditionals may stand in each other.
-	maxNesting = 64
-)
-
-// bounded refuses a text that is too large or nested too deeply for the parser. It reads strings and comments as the
-// parser does, and otherwise errs on the side of counting too much: every `if` up to the next comma or closing bracket
-// counts as one level, whether it stands inside the one before it or behind it.
+// bounded refuses a text that is too large or nested too deeply for the parser, which is recursive: a megabyte of
+// parentheses ends the whole process, and no recover catches that. So both are counted before it sees a byte of the text.
+// It reads strings and comments as the parser does, and otherwise errs on the side of counting too much: every `if` up to
+// the next comma or closing bracket counts as one level, whether it stands inside the one before it or behind it.
 func bounded(text []byte) error {
-	if len(text) > maxText {
-		return fmt.Errorf("the policy has %d bytes, at most %d are allowed", len(text), maxText)
+	if len(text) > limit.Policy {
+		return fmt.Errorf("the policy has %d bytes, at most %d are allowed", len(text), limit.Policy)
 	}
 	depth := 0
 	var open []int // the depth at each opening bracket
@@ -51,8 +45,8 @@ func bounded(text []byte) error {
 		case (c == ',' || c == ';') && len(open) == 0:
 			depth = 0
 		}
-		if depth > maxNesting {
-			return fmt.Errorf("line %d: the policy is nested more than %d deep", 1+bytes.Count(text[:i], []byte("\n")), maxNesting)
+		if depth > limit.PolicyNesting {
+			return fmt.Errorf("line %d: the policy is nested more than %d deep", 1+bytes.Count(text[:i], []byte("\n")), limit.PolicyNesting)
 		}
 		i++
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/cedar-policy/cedar-go"
+
+	"entente.example/internal/limit"
 )
 
 // nest is an expression inside n brackets in all, counting the condition's own brace as none.
@@ -64,7 +66,7 @@ func TestBounded(t *testing.T) {
 // What the bounds let through costs the engine little, in the shapes that need no brackets at all too.
 func TestWorstThatIsLetThrough(t *testing.T) {
 	t.Parallel()
-	fit := func(unit string) int { return (maxText - 200) / len(unit) }
+	fit := func(unit string) int { return (limit.Policy - 200) / len(unit) }
 	for name, expression := range map[string]string{
 		"brackets":     nest(62),
 		"nots":         strings.Repeat("!", fit("!")) + "true",
@@ -88,7 +90,7 @@ func TestWorstThatIsLetThrough(t *testing.T) {
 			set := cedar.NewPolicySet()
 			set.Add("all", list[0])
 			_, _ = cedar.Authorize(set, nil, cedar.Request{})
-			if _, err := parseTest(text); err != nil && len(err.Error()) > 4*maxText {
+			if _, err := parseTest(text); err != nil && len(err.Error()) > 4*limit.Policy {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 		})

@@ -469,3 +469,11 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	})
 }
+
+// fits refuses facts that are not what the vocabulary promises to the rules.
+func (v *vocabulary) fits(r cedar.Request, entities cedar.EntityMap) error {
+	if err := v.validator.Request(r); err != nil {
+		return err
+	}
+	return v.validator.Entities(entities)
+}

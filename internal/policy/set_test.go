@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"entente.example/internal/limit"
 )
 
 const permitAll = `@id("all") @reason("r") permit (principal, action, resource)`
@@ -82,7 +84,7 @@ func TestParseSetRefuses(t *testing.T) {
 		"not Cedar":              {"permit everything;", "parse error"},
 		"not UTF-8":              {permitAll + ` when { resource.label == "` + "\xff" + `" };`, "UTF-8"},
 		"too deep":               {permitAll + " when { " + nest(65) + " };", "nested more than 64 deep"},
-		"too large":              {permitAll + ";" + strings.Repeat(" ", maxText), "at most 65536 are allowed"},
+		"too large":              {permitAll + ";" + strings.Repeat(" ", limit.Policy), "at most 65536 are allowed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

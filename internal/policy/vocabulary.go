@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
@@ -38,12 +37,4 @@ func (v *vocabulary) check(r rule) error {
 		return errors.New(first)
 	}
 	return nil
-}
-
-// fits refuses facts that are not what the vocabulary promises to the rules.
-func (v *vocabulary) fits(r cedar.Request, entities cedar.EntityMap) error {
-	if err := v.validator.Request(r); err != nil {
-		return err
-	}
-	return v.validator.Entities(entities)
 }

@@ -101,7 +101,7 @@ func (r *remote) dial(cfg Config, judge func(tls.ConnectionState) error) (*grpc.
 		grpc.WithMaxHeaderListSize(limit.HeaderList),
 		grpc.WithStaticStreamWindowSize(limit.StreamWindow),
 		grpc.WithStaticConnWindowSize(limit.ConnectionWindow),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingWait}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: limit.PingAfter, Timeout: limit.PingWait}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: limit.RetryFirst, Multiplier: 2, Jitter: 0.2, MaxDelay: limit.RetryMost},
 			MinConnectTimeout: 2 * limit.Handshake, // TCP, then TLS

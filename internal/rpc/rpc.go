@@ -59,16 +59,6 @@ type Config struct {
 	Dial func(ctx context.Context, member, address string) (net.Conn, error)
 }
 
-// How long connections live. TCP itself would keep a dead one for hours.
-const (
-	pingAfter = 30 * time.Second // of silence; shorter wastes traffic, longer keeps dead peers
-	pingWait  = 10 * time.Second // for the answer
-	pingLeast = 10 * time.Second // who pings more often is cut off
-	idleMost  = 15 * time.Minute // without a call; coming back costs one handshake
-	ageMost   = time.Hour        // then the certificate is shown again
-	ageGrace  = 12 * time.Hour   // for streams under way; a transfer that is cut goes on where it was
-)
-
 // NewPeerServer makes the server of the peer port, for other members' nodes. PeerService is to be registered on it.
 // The error is a fault if our certificate cannot be used.
 func NewPeerServer(cfg Config) (*grpc.Server, error) {
@@ -128,10 +118,10 @@ func newServer(cfg Config, outside bool, judge judgement) (*grpc.Server, error) 
 		grpc.StaticStreamWindowSize(limit.StreamWindow),
 		grpc.StaticConnWindowSize(limit.ConnectionWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle: idleMost, MaxConnectionAge: ageMost, MaxConnectionAgeGrace: ageGrace,
-			Time: pingAfter, Timeout: pingWait,
+			MaxConnectionIdle: limit.Idle, MaxConnectionAge: limit.Age, MaxConnectionAgeGrace: limit.AgeGrace,
+			Time: limit.PingAfter, Timeout: limit.PingWait,
 		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingLeast}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: limit.PingLeast}),
 		grpc.WaitForHandlers(true),
 		// Without this, a call of an unknown method would be answered before any interceptor saw it.
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
