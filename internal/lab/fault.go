@@ -63,9 +63,7 @@ func (w *World) SetClock(member string, offset time.Duration) error {
 // whose clock is set back would find its own certificate not valid yet.
 const Backdated = 24 * time.Hour
 
-// Clock gives the time that a member's node has.
-func (w *World) Clock(member string) time.Time { return w.members[member].now() }
-
+// now is the time that the member's node has.
 func (r *running) now() time.Time { return time.Now().Add(time.Duration(r.offset.Load())) }
 
 func noMember(name string) error {

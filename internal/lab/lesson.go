@@ -119,9 +119,6 @@ func (l Lesson) Play(ctx context.Context, program string, show func(Line)) error
 	return nil
 }
 
-// Script gives the commands for running scripts in this language as tests, with the program at that path.
-func Script(program string) testscript.Params { return script(program, &player{show: func(Line) {}}) }
-
 // script gives the commands; watch is told what a script does while it does it.
 func script(program string, watch *player) testscript.Params {
 	n := &nodes{program: program, running: map[string]*exec.Cmd{}}

@@ -87,7 +87,11 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 			*address, r.listeners = l.Addr().String(), append(r.listeners, l)
 		}
 	}
-	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Now: time.Now().Add(-Backdated),
+	var persons []node.Persona
+	for _, name := range o.Members {
+		persons = append(persons, node.Persona{Member: name, Name: w.Person(name), Roles: []string{"releaser", "reader"}})
+	}
+	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Persons: persons, Now: time.Now().Add(-Backdated),
 		Addresses: func(_ int, name string) (string, string) {
 			peer, people := w.Addresses(name)
 			if o.Advertise != nil {
@@ -95,15 +99,7 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 			}
 			return peer, people
 		}})
-	if err != nil {
-		return w, err
-	}
-	for _, name := range o.Members {
-		if err := w.AddPerson(ctx, name, w.Person(name), "releaser", "reader"); err != nil {
-			return w, err
-		}
-	}
-	return w, nil
+	return w, err
 }
 
 var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"}
@@ -176,26 +172,7 @@ func (w *World) Agree(ctx context.Context, a statement.Agreement) (_ *statement.
 		}
 		homes = append(homes, h)
 	}
-	if len(homes) == 0 {
-		return nil, fault.New(fault.Misused, "", "an agreement needs parties")
-	}
-	file, err := homes[0].DraftAgreement(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	// Each signs what the one before has signed, so that one file bears all signatures.
-	for _, h := range homes {
-		if file, err = h.SignAgreement(ctx, file); err != nil {
-			return nil, err
-		}
-	}
-	var adopted *statement.Signed[statement.Agreement]
-	for _, h := range homes {
-		if adopted, err = h.AdoptAgreement(ctx, time.Now(), file); err != nil {
-			return nil, err
-		}
-	}
-	return adopted, nil
+	return node.Conclude(ctx, time.Now(), a, homes...)
 }
 
 // Start starts a member's node and returns when it serves.

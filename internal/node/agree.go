@@ -142,6 +142,30 @@ func (h *Home) AdoptAgreement(ctx context.Context, now time.Time, files ...[]byt
 	return a, nil
 }
 
+// Conclude has members whose homes are on one machine draft, sign and adopt an agreement, by the same steps as members that
+// are far apart. The homes must be those of its parties.
+func Conclude(ctx context.Context, now time.Time, a statement.Agreement, homes ...*Home) (adopted *statement.Signed[statement.Agreement], err error) {
+	if len(homes) == 0 {
+		return nil, fault.New(fault.Misused, "name its parties", "an agreement has at least two parties")
+	}
+	file, err := homes[0].DraftAgreement(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	// Each signs what the one before has signed, so that one file bears all signatures.
+	for _, h := range homes {
+		if file, err = h.SignAgreement(ctx, file); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range homes {
+		if adopted, err = h.AdoptAgreement(ctx, now, file); err != nil {
+			return nil, err
+		}
+	}
+	return adopted, nil
+}
+
 // Agreements lists the agreements of this home, by name and version.
 func (h *Home) Agreements(ctx context.Context, now time.Time) ([]Agreement, error) {
 	var list []Agreement

@@ -177,7 +177,10 @@ func FoundAlliance(ctx context.Context, o AllianceOptions) (err error) {
 	if o.Agreement == nil {
 		return nil
 	}
-	return o.agree(ctx, homes)
+	a := *o.Agreement
+	a.Parties = slices.Sorted(slices.Values(o.Members))
+	_, err = Conclude(ctx, o.Now, a, homes...)
+	return err
 }
 
 func (o *AllianceOptions) charter(ctx context.Context, homes []*Home, cards [][]byte) error {
@@ -193,26 +196,6 @@ func (o *AllianceOptions) charter(ctx context.Context, homes []*Home, cards [][]
 	}
 	for _, h := range homes {
 		if _, err := h.AdoptFounding(ctx, o.Now, file); err != nil {
-			return fmt.Errorf("found %s: %w", h.Config.Member, err)
-		}
-	}
-	return nil
-}
-
-func (o *AllianceOptions) agree(ctx context.Context, homes []*Home) error {
-	a := *o.Agreement
-	a.Parties = slices.Sorted(slices.Values(o.Members))
-	file, err := homes[0].DraftAgreement(ctx, a)
-	if err != nil {
-		return err
-	}
-	for _, h := range homes {
-		if file, err = h.SignAgreement(ctx, file); err != nil {
-			return fmt.Errorf("found %s: %w", h.Config.Member, err)
-		}
-	}
-	for _, h := range homes {
-		if _, err := h.AdoptAgreement(ctx, o.Now, file); err != nil {
 			return fmt.Errorf("found %s: %w", h.Config.Member, err)
 		}
 	}
