@@ -226,6 +226,11 @@ func (db *DB) Integrity(ctx context.Context) ([]string, error) {
 	if broken > 0 {
 		found = append(found, fmt.Sprintf("%d rows refer to rows that are not there", broken))
 	}
+	strays, err := db.strays(ctx)
+	if err != nil {
+		return found, err
+	}
+	found = append(found, strays...)
 	applied, err := db.pragma(ctx, "SELECT version_id || '/' || is_applied FROM goose_db_version ORDER BY id")
 	if err != nil {
 		return found, err
@@ -241,6 +246,35 @@ func (db *DB) Integrity(ctx context.Context) ([]string, error) {
 	}
 	if int64(len(applied)) != want+1 {
 		found = append(found, "the record of the tables' version has more steps than there are")
+	}
+	return found, nil
+}
+
+// storage is how SQLite must hold the values of a column of each type that our tables have.
+var storage = map[string]string{"BYTEA": "blob", "BIGINT": "integer", "TEXT": "text"}
+
+// strays finds values of another type than their column's. SQLite keeps whatever it is given, and sorts every number and
+// every text before every blob, where nobody who reads by key would look.
+func (db *DB) strays(ctx context.Context) (found []string, err error) {
+	columns, err := db.pragma(ctx, "SELECT m.name || ' ' || c.name || ' ' || c.type FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY m.name, c.cid")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range columns {
+		parts := strings.Fields(c)
+		want, ours := storage[parts[len(parts)-1]]
+		if !ours || len(parts) != 3 {
+			continue // of goose's own table
+		}
+		table, column := parts[0], parts[1] // names of our own schema
+		var n int64
+		err := db.reader.QueryRowContext(ctx, "SELECT count(*) FROM "+table+" WHERE typeof("+column+") NOT IN ('null', '"+want+"')").Scan(&n) //nolint:gosec // see above
+		if err != nil {
+			return found, err
+		}
+		if n > 0 {
+			found = append(found, fmt.Sprintf("%s.%s holds %d values that are not of its type", table, column, n))
+		}
 	}
 	return found, nil
 }
