@@ -40,6 +40,7 @@ var diagram = map[string][]string{
 	"internal/durable":    {},
 	"internal/statement":  {},
 	"internal/fault":      {"internal/statement"},
+	"internal/checkpoint": {"internal/statement"},
 	"internal/member":     {"internal/statement"},
 	"internal/policy":     {"internal/statement", "internal/member"},
 	"internal/evidence":   {"internal/statement", "internal/member", "internal/policy"},
@@ -48,7 +49,7 @@ var diagram = map[string][]string{
 	"internal/store/sqlc": {},
 	// audit verifies rows as they stand, so it sees them as the queries give them.
 	"internal/audit":    {"internal/statement", "internal/member", "internal/store", "internal/store/sqlc"},
-	"internal/identity": {"internal/fault", "internal/statement", "internal/member"},
+	"internal/identity": {"internal/fault", "internal/statement", "internal/checkpoint", "internal/member"},
 	"internal/rpc":      {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity"},
 	"internal/node": {
 		"proto/entente/v1", "internal/statement", "internal/member", "internal/policy",
@@ -81,7 +82,7 @@ var testOnly = []string{"internal/lab", "internal/client", "ententetest"}
 // what they import: the judgement that an auditor must trust, and the program
 // that verifies evidence offline (promise P12).
 var noNetwork = []string{
-	"internal/limit", "internal/statement", "internal/fault", "internal/member", "internal/policy",
+	"internal/limit", "internal/statement", "internal/checkpoint", "internal/fault", "internal/member", "internal/policy",
 	"internal/evidence", "cmd/entente-verify",
 }
 

@@ -60,6 +60,7 @@ func newWorld(t *testing.T) *world {
 		p := &party{name: name, statement: key(name + "/statement"), recovery: key(name + "/recovery"), log: key(name + "/log/1"), witness: key(name + "/witness")}
 		p.card = must[*statement.Signed[statement.Card]](t)(statement.Sign(statement.Card{Member: name, Version: 1, Created: w.now, Address: name + ".example:7443",
 			Statement: p.statement.Public, Recovery: p.recovery.Public, Log: p.log.Public, Witness: p.witness.Public,
+			LogMLDSA: mldsaKey(t, name+"/log/1"), WitnessMLDSA: mldsaKey(t, name+"/witness"),
 			CA:      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("the authority of " + name)})),
 			Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1" + name}}}, p.statement, p.recovery, p.log, p.witness))
 		w.parties[name] = p
@@ -332,4 +333,16 @@ func (h *home) sound() {
 	if h.t.Failed() {
 		h.t.FailNow()
 	}
+}
+
+// mldsaKey is some post-quantum verifier key of that name. Nothing here signs with it.
+func mldsaKey(t testing.TB, name string) string {
+	t.Helper()
+	public := make([]byte, 1312)
+	copy(public, name)
+	vkey, err := statement.MLDSAKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }

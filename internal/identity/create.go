@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
@@ -145,6 +146,13 @@ func generate(member string, now time.Time) (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for file, name := range map[string]string{"statement.key": "/statement", "log.key": "/log/1", "witness.key": "/witness"} {
 		key, err := statement.GenerateKey(rand.Reader, member+name)
+		if err != nil {
+			return nil, err
+		}
+		files[filepath.Join(keysDir, file)] = []byte(key.Reveal() + "\n")
+	}
+	for file, name := range map[string]string{"log-mldsa.key": "/log/1", "witness-mldsa.key": "/witness"} {
+		key, err := checkpoint.GenerateKey(member + name)
 		if err != nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func TestCreate(t *testing.T) {
 		}
 		return nil
 	})
-	want := []string{"certs/ca.pem", "certs/node.pem", "keys/ca.key", "keys/log.key", "keys/node.key", "keys/sealing.key", "keys/statement.key", "keys/witness.key"}
+	want := []string{"certs/ca.pem", "certs/node.pem", "keys/ca.key", "keys/log-mldsa.key", "keys/log.key", "keys/node.key", "keys/sealing.key", "keys/statement.key", "keys/witness-mldsa.key", "keys/witness.key"}
 	if err != nil || !slices.Equal(files, want) {
 		t.Errorf("the home holds %v, want %v (%v)", files, want, err)
 	}
@@ -113,6 +113,7 @@ func TestCreatedKeysSignACard(t *testing.T) {
 	_, _, k, recovery := created(t, "alpha")
 	card := statement.Card{Member: "alpha", Version: 1, Created: now, Address: "alpha.example:7443",
 		Statement: k.Statement.Public, Recovery: recovery.Public, Log: k.Log.Public, Witness: k.Witness.Public,
+		LogMLDSA: k.LogMLDSA.Public, WitnessMLDSA: k.WitnessMLDSA.Public,
 		CA: string(k.CA), Sealing: []statement.SealingKey{{Epoch: 1, Recipient: k.SealingRecipients[0]}}}
 	if _, err := statement.Sign(card, k.Statement, recovery, k.Log, k.Witness); err != nil {
 		t.Error(err)
@@ -173,27 +174,29 @@ func TestLoadRefuses(t *testing.T) {
 		text  string
 		hint  string
 	}{
-		"a key that its group may read": {chmod("keys/statement.key", 0o640), fault.Forbidden, "its mode is 0640", "chmod 600 "},
-		"a key that others may read":    {chmod("keys/sealing.key", 0o604), fault.Forbidden, "its mode is 0604", "sealing.key"},
-		"a key that others may write":   {chmod("keys/node.key", 0o622), fault.Forbidden, "its mode is 0622", "chmod 600 "},
-		"the authority's key, readable": {chmod("keys/ca.key", 0o644), fault.Forbidden, "its mode is 0644", "ca.key"},
-		"a key that it does not know":   {chmod("keys/old.key", 0o644), fault.Forbidden, "its mode is 0644", "chmod 600 "},
-		"a missing statement key":       {remove("keys/statement.key"), fault.NotFound, "there is no file", "entente init"},
-		"a missing sealing key":         {remove("keys/sealing.key"), fault.NotFound, "sealing.key", "bring the file back"},
-		"a missing node key":            {remove("keys/node.key"), fault.NotFound, "node.key", "bring the file back"},
-		"a missing authority":           {remove("certs/ca.pem"), fault.NotFound, "ca.pem", "bring the file back"},
-		"no keys at all":                {remove("keys"), fault.NotFound, "there are no keys", "entente init NAME"},
-		"an empty key":                  {write("keys/log.key", ""), fault.Invalid, "not a signing key", "put the right file back"},
-		"another member's key":          {write("keys/statement.key", other.Statement.Reveal()), fault.Invalid, `the key "bravo/statement"`, "put the right file back"},
-		"a key for something else":      {swap("keys/statement.key", "keys/witness.key"), fault.Invalid, "not alpha's for this purpose", ""},
-		"a huge key":                    {write("keys/log.key", strings.Repeat("x", 1<<20)), fault.Invalid, "no key or certificate is that large", ""},
-		"a folder for a key":            {mkdir("keys/witness.key"), fault.Invalid, "is not a file", ""},
-		"a classic sealing key":         {write("keys/sealing.key", "AGE-SECRET-"+"KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"), fault.Invalid, "line 1 is not an age hybrid identity", ""},
-		"no sealing key in the file":    {write("keys/sealing.key", "# nothing\n"), fault.Invalid, "holds no age hybrid identity", ""},
-		"another node's key":            {write("keys/node.key", keyPEM(t)), fault.Invalid, "do not belong together", ""},
-		"another member's authority":    {write("certs/ca.pem", string(other.CA)), fault.Invalid, "our own authority did not issue it", ""},
-		"an authority of nobody":        {write("certs/ca.pem", "nothing"), fault.Invalid, "holds no certificate", ""},
-		"another member's certificate":  {copyNode(other), fault.Invalid, "is not one certificate of spiffe://alpha/node", ""},
+		"a key that its group may read":         {chmod("keys/statement.key", 0o640), fault.Forbidden, "its mode is 0640", "chmod 600 "},
+		"a key that others may read":            {chmod("keys/sealing.key", 0o604), fault.Forbidden, "its mode is 0604", "sealing.key"},
+		"a key that others may write":           {chmod("keys/node.key", 0o622), fault.Forbidden, "its mode is 0622", "chmod 600 "},
+		"the authority's key, readable":         {chmod("keys/ca.key", 0o644), fault.Forbidden, "its mode is 0644", "ca.key"},
+		"a key that it does not know":           {chmod("keys/old.key", 0o644), fault.Forbidden, "its mode is 0644", "chmod 600 "},
+		"a missing statement key":               {remove("keys/statement.key"), fault.NotFound, "there is no file", "entente init"},
+		"a missing sealing key":                 {remove("keys/sealing.key"), fault.NotFound, "sealing.key", "bring the file back"},
+		"a missing node key":                    {remove("keys/node.key"), fault.NotFound, "node.key", "bring the file back"},
+		"a missing authority":                   {remove("certs/ca.pem"), fault.NotFound, "ca.pem", "bring the file back"},
+		"no keys at all":                        {remove("keys"), fault.NotFound, "there are no keys", "entente init NAME"},
+		"an empty key":                          {write("keys/log.key", ""), fault.Invalid, "not a signing key", "put the right file back"},
+		"another member's key":                  {write("keys/statement.key", other.Statement.Reveal()), fault.Invalid, `the key "bravo/statement"`, "put the right file back"},
+		"a key for something else":              {swap("keys/statement.key", "keys/witness.key"), fault.Invalid, "not alpha's for this purpose", ""},
+		"a huge key":                            {write("keys/log.key", strings.Repeat("x", 1<<20)), fault.Invalid, "no key or certificate is that large", ""},
+		"a post-quantum key for something else": {swap("keys/log-mldsa.key", "keys/witness-mldsa.key"), fault.Invalid, `expected "alpha/log/1"`, ""},
+		"an Ed25519 key for a post-quantum one": {swap("keys/witness-mldsa.key", "keys/witness.key"), fault.Invalid, "not a signing key", ""},
+		"a folder for a key":                    {mkdir("keys/witness.key"), fault.Invalid, "is not a file", ""},
+		"a classic sealing key":                 {write("keys/sealing.key", "AGE-SECRET-"+"KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"), fault.Invalid, "line 1 is not an age hybrid identity", ""},
+		"no sealing key in the file":            {write("keys/sealing.key", "# nothing\n"), fault.Invalid, "holds no age hybrid identity", ""},
+		"another node's key":                    {write("keys/node.key", keyPEM(t)), fault.Invalid, "do not belong together", ""},
+		"another member's authority":            {write("certs/ca.pem", string(other.CA)), fault.Invalid, "our own authority did not issue it", ""},
+		"an authority of nobody":                {write("certs/ca.pem", "nothing"), fault.Invalid, "holds no certificate", ""},
+		"another member's certificate":          {copyNode(other), fault.Invalid, "is not one certificate of spiffe://alpha/node", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,7 +10,8 @@
 //
 // What this package keeps of a home, with directories 0700 and files 0600:
 //
-//	keys/statement.key keys/log.key keys/witness.key   signing keys, in the notation of signed notes
+//	keys/statement.key keys/log.key keys/witness.key   Ed25519 signing keys, in the notation of signed notes
+//	keys/log-mldsa.key keys/witness-mldsa.key          ML-DSA-44 signing keys, in the same notation
 //	keys/sealing.key                                   age identities
 //	keys/ca.key keys/node.key                          PKCS #8 in PEM
 //	certs/ca.pem certs/node.pem
@@ -27,6 +28,7 @@ import (
 	"io"
 	"log/slog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/statement"
 )
 
@@ -56,6 +58,9 @@ type Keys struct {
 	Statement *statement.Key // MEMBER/statement: signs manifests, receipts, agreements, cards, charters
 	Log       *statement.Key // MEMBER/log/N: signs checkpoints of the member's log; the name is the log's origin
 	Witness   *statement.Key // MEMBER/witness: co-signs other members' checkpoints
+
+	LogMLDSA     *checkpoint.Key // MEMBER/log/N: the second, post-quantum signature on the same checkpoints
+	WitnessMLDSA *checkpoint.Key // MEMBER/witness: the second, post-quantum co-signature
 
 	Sealing           []Secret // age hybrid identities, the newest first
 	SealingRecipients []string // their public halves, age1pq1…, in the same order

@@ -147,6 +147,7 @@ func history(t *testing.T, cas map[string]string, suspended ...string) *member.H
 		}
 		card := statement.Card{Member: name, CA: ca, Address: "127.0.0.1:7443",
 			Statement: vkey("statement"), Recovery: vkey("recovery"), Log: vkey("log/1"), Witness: vkey("witness"),
+			LogMLDSA: mldsaKey(t, name+"/log/1"), WitnessMLDSA: mldsaKey(t, name+"/witness"),
 			Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1" + name}}}
 		signed := &statement.Signed[statement.Card]{Terms: card, Hash: statement.HashBytes([]byte(name))}
 		cards = append(cards, signed)
@@ -517,4 +518,16 @@ func TestJudgeOddConnections(t *testing.T) {
 	if a, b := (Caller{Member: "alpha", Node: true}).String(), (Caller{Member: "alpha", Person: "alice"}).String(); a != "spiffe://alpha/node" || b != "spiffe://alpha/person/alice" {
 		t.Errorf("callers print as %s and %s", a, b)
 	}
+}
+
+// mldsaKey is some post-quantum verifier key of that name. Nothing here signs with it.
+func mldsaKey(t testing.TB, name string) string {
+	t.Helper()
+	public := make([]byte, 1312)
+	copy(public, name)
+	vkey, err := statement.MLDSAKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }

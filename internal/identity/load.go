@@ -13,6 +13,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 )
@@ -43,10 +44,16 @@ func Load(dir, member string) (*Keys, error) {
 		}
 		*f.key = key
 	}
+	var err error
+	if k.LogMLDSA, err = loadMLDSA(filepath.Join(dir, keysDir, "log-mldsa.key"), k.Log.Name()); err != nil {
+		return nil, err
+	}
+	if k.WitnessMLDSA, err = loadMLDSA(filepath.Join(dir, keysDir, "witness-mldsa.key"), k.Witness.Name()); err != nil {
+		return nil, err
+	}
 	if err := k.loadSealing(filepath.Join(dir, keysDir, "sealing.key")); err != nil {
 		return nil, err
 	}
-	var err error
 	if k.CA, err = LoadCA(dir, member); err != nil {
 		return nil, err
 	}
@@ -82,6 +89,22 @@ func loadKey(path string) (*statement.Key, error) {
 	key, err := statement.ParseKey(string(b))
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "put the right file back", "%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// loadMLDSA reads a post-quantum key, which bears the name of the Ed25519 key beside it: both sign the same checkpoints.
+func loadMLDSA(path, name string) (*checkpoint.Key, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := checkpoint.ParseKey(string(b))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s: %w", path, err)
+	}
+	if key.Name() != name {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s holds the key %.80q, expected %q", path, key.Name(), name)
 	}
 	return key, nil
 }

@@ -32,6 +32,15 @@ func checkKeys(members []statement.CharterMember, cards map[string]*statement.Si
 				return err
 			}
 		}
+		for _, k := range []struct{ purpose, vkey string }{{"log ML-DSA", card.LogMLDSA}, {"witness ML-DSA", card.WitnessMLDSA}} {
+			key, err := statement.MLDSAKeyBytes(k.vkey)
+			if err != nil {
+				return fault.New(fault.Invalid, askForCard(m.Name), "found alliance: read the %s key of %q: %w", k.purpose, m.Name, err)
+			}
+			if err := claim(seen, "mldsa "+string(key), use{m.Name, k.purpose}); err != nil {
+				return err
+			}
+		}
 		for _, s := range card.Sealing {
 			if err := claim(seen, "age "+s.Recipient, use{m.Name, "sealing"}); err != nil {
 				return err

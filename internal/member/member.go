@@ -33,6 +33,12 @@ type Member struct {
 	Recovery     note.Verifier
 	Log          note.Verifier
 	Witness      note.Verifier
+	StatementKey string // the same keys in the notation of signed notes, NAME+HASH+BASE64
+	RecoveryKey  string
+	LogKey       string // its name is the origin of the member's log
+	WitnessKey   string
+	LogMLDSA     string // post-quantum, for the second signature on checkpoints; see statement.MLDSAKeyBytes
+	WitnessMLDSA string
 	Sealing      []statement.SealingKey // newest epoch first
 	CA           []byte                 // certificates in PEM, opaque here
 	Card         statement.Hash
@@ -133,6 +139,7 @@ func join(listed statement.CharterMember, card *statement.Signed[statement.Card]
 	}
 	c := card.Terms
 	m := Member{Name: listed.Name, Standing: listed.Standing, Address: c.Address, Jurisdiction: c.Jurisdiction,
+		StatementKey: c.Statement, RecoveryKey: c.Recovery, LogKey: c.Log, WitnessKey: c.Witness, LogMLDSA: c.LogMLDSA, WitnessMLDSA: c.WitnessMLDSA,
 		Sealing: slices.Clone(c.Sealing), CA: []byte(c.CA), Card: card.Hash}
 	for _, k := range []struct {
 		purpose, vkey string

@@ -29,6 +29,7 @@ var (
 type founder struct {
 	card                              statement.Card
 	statement, recovery, log, witness *statement.Key
+	logMLDSA, witnessMLDSA            string // what the bytes of these keys begin with
 }
 
 func newFounder(t *testing.T, name string) *founder {
@@ -36,6 +37,7 @@ func newFounder(t *testing.T, name string) *founder {
 	f := &founder{
 		statement: newKey(t, name+"/statement"), recovery: newKey(t, name+"/recovery"),
 		log: newKey(t, name+"/log/1"), witness: newKey(t, name+"/witness"),
+		logMLDSA: name + "/log/1", witnessMLDSA: name + "/witness",
 	}
 	f.card = statement.Card{
 		Member: name, Version: 1, Created: founded, Address: name + ".example:7443", Jurisdiction: "NL",
@@ -83,6 +85,7 @@ func (f *founder) sign(t *testing.T) *statement.Signed[statement.Card] {
 	t.Helper()
 	c := f.card
 	c.Statement, c.Recovery, c.Log, c.Witness = f.statement.Public, f.recovery.Public, f.log.Public, f.witness.Public
+	c.LogMLDSA, c.WitnessMLDSA = mldsaKey(t, f.log.Name(), f.logMLDSA), mldsaKey(t, f.witness.Name(), f.witnessMLDSA)
 	signed, err := statement.Sign(c, f.statement, f.recovery, f.log, f.witness)
 	if err != nil {
 		t.Fatal(err)
@@ -225,6 +228,10 @@ func TestFoundRefusesKeysThatOccurTwice(t *testing.T) {
 		}, `the statement key of "charlie" is also the statement key of "bravo"`},
 		{"recovery key of another", func(t *testing.T, f []*founder) { f[2].recovery = relabel(t, "bravo/recovery", "charlie/recovery") },
 			`the recovery key of "charlie" is also the recovery key of "bravo"`},
+		{"post-quantum log key is another's", func(_ *testing.T, f []*founder) { f[1].logMLDSA = f[0].logMLDSA },
+			`the log ML-DSA key of "bravo" is also the log ML-DSA key of "alpha"`},
+		{"post-quantum keys are one", func(_ *testing.T, f []*founder) { f[1].witnessMLDSA = f[1].logMLDSA },
+			`one key for two purposes, log ML-DSA and witness ML-DSA`},
 		{"log key is another's witness key", func(t *testing.T, f []*founder) { f[1].log = relabel(t, "alpha/witness", "bravo/log/1") },
 			`the log key of "bravo" is also the witness key of "alpha"`},
 		{"witness key is another's statement key", func(t *testing.T, f []*founder) { f[2].witness = relabel(t, "alpha/statement", "charlie/witness") },
@@ -442,4 +449,16 @@ func TestWeakKeys(t *testing.T) {
 	cards[1].Terms.Witness = vkey
 	h, err := Found(charter, cards...)
 	refused(t, h, err, `the witness key of "bravo" is one under which anybody can forge signatures`)
+}
+
+// mldsaKey is the post-quantum verifier key of that name whose bytes begin with content. Nothing here signs with it.
+func mldsaKey(t testing.TB, name, content string) string {
+	t.Helper()
+	public := make([]byte, 1312)
+	copy(public, content)
+	vkey, err := statement.MLDSAKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }

@@ -99,7 +99,8 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 	}()
 	card, err := statement.Sign(statement.Card{
 		Member: o.Member, Version: 1, Created: o.Now.UTC().Truncate(time.Second), Address: config.Address, Jurisdiction: config.Jurisdiction,
-		Statement: keys.Statement.Public, Recovery: recovery.Public, Log: keys.Log.Public, Witness: keys.Witness.Public, CA: string(keys.CA),
+		Statement: keys.Statement.Public, Recovery: recovery.Public, CA: string(keys.CA),
+		Log: keys.Log.Public, LogMLDSA: keys.LogMLDSA.Public, Witness: keys.Witness.Public, WitnessMLDSA: keys.WitnessMLDSA.Public,
 		Sealing: []statement.SealingKey{{Epoch: 1, Recipient: keys.SealingRecipients[0]}},
 	}, keys.Statement, recovery, keys.Log, keys.Witness)
 	if err != nil {

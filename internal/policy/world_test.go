@@ -32,6 +32,7 @@ func newHistory(t testing.TB, names ...string) *member.History {
 		}
 		card, err := statement.Sign(statement.Card{Member: name, Version: 1, Created: now.Add(-day), Address: name + ".example:7443",
 			Statement: keys[0].Public, Recovery: keys[1].Public, Log: keys[2].Public, Witness: keys[3].Public,
+			LogMLDSA: mldsaKey(t, name+"/log/1"), WitnessMLDSA: mldsaKey(t, name+"/witness"),
 			CA: "-----BEGIN CERTIFICATE-----\n" + name + "\n", Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1" + name}}}, keys...)
 		if err != nil {
 			t.Fatal(err)
@@ -85,4 +86,16 @@ func beyond(stage Stage) time.Duration {
 		return limit.ClockSkew + time.Second
 	}
 	return time.Second
+}
+
+// mldsaKey is some post-quantum verifier key of that name. Nothing here signs with it.
+func mldsaKey(t testing.TB, name string) string {
+	t.Helper()
+	public := make([]byte, 1312)
+	copy(public, name)
+	vkey, err := statement.MLDSAKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }

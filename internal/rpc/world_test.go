@@ -137,6 +137,7 @@ func (w *world) alliance(names ...string) *member.History {
 		p := w.parties[name]
 		card := statement.Card{Member: name, Address: p.peerAddress, CA: string(p.keys.CA),
 			Statement: p.keys.Statement.Public, Recovery: p.recovery.Public, Log: p.keys.Log.Public, Witness: p.keys.Witness.Public,
+			LogMLDSA: p.keys.LogMLDSA.Public, WitnessMLDSA: p.keys.WitnessMLDSA.Public,
 			Sealing: []statement.SealingKey{{Epoch: 1, Recipient: p.keys.SealingRecipients[0]}}}
 		signed := &statement.Signed[statement.Card]{Terms: card, Hash: statement.HashBytes([]byte(name))}
 		cards = append(cards, signed)

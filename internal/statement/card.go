@@ -10,8 +10,9 @@ import (
 	"entente.example/internal/limit"
 )
 
-// Card is a member's own statement of where it is reached and which keys are its own. It is signed by every signing key
-// that it lists, so nobody can list a key of somebody else. See docs/formats/card.md.
+// Card is a member's own statement of where it is reached and which keys are its own. It is signed by every Ed25519 key
+// that it lists, so nobody can list one of somebody else. The two ML-DSA keys do not sign it: a co-signature covers its
+// signer's name, so whoever listed another's key as its own would gain nothing. See docs/formats/card.md.
 type Card struct {
 	Member       string       `toml:"member"`
 	Version      int64        `toml:"version"`
@@ -20,8 +21,10 @@ type Card struct {
 	Jurisdiction string       `toml:"jurisdiction,omitempty"` // ISO 3166-1 alpha-2, or empty
 	Statement    string       `toml:"statement_key"`          // MEMBER/statement+HASH+BASE64
 	Recovery     string       `toml:"recovery_key"`
-	Log          string       `toml:"log_key"` // named after the log, MEMBER/log/1
+	Log          string       `toml:"log_key"`       // named after the log, MEMBER/log/1
+	LogMLDSA     string       `toml:"log_mldsa_key"` // of the same name; post-quantum, see MLDSAKeyBytes
 	Witness      string       `toml:"witness_key"`
+	WitnessMLDSA string       `toml:"witness_mldsa_key"`
 	CA           string       `toml:"ca"` // certificates in PEM, opaque here
 	Sealing      []SealingKey `toml:"sealing"`
 }
@@ -72,6 +75,12 @@ func (c Card) validate() error {
 		if err := checkKey(0, k.field, k.vkey, k.name); err != nil {
 			return err
 		}
+	}
+	if err := checkMLDSAKey("log_mldsa_key", c.LogMLDSA, keyName(c.Log)); err != nil {
+		return err
+	}
+	if err := checkMLDSAKey("witness_mldsa_key", c.WitnessMLDSA, c.Member+"/witness"); err != nil {
+		return err
 	}
 	if len(c.CA) == 0 || len(c.CA) > limit.CA || !isPEM(c.CA) {
 		return wrong("ca", "must be certificates in PEM, at most %d bytes", limit.CA)

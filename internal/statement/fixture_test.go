@@ -20,6 +20,7 @@ import (
 
 	"crypto"
 
+	"filippo.io/mldsa"
 	"golang.org/x/mod/sumdb/note"
 
 	"entente.example/internal/statement"
@@ -64,6 +65,27 @@ func testKeys(t testing.TB, names ...string) []*statement.Key {
 		keys[i] = testKey(t, n)
 	}
 	return keys
+}
+
+// mldsaKey is the post-quantum verifier key of that name.
+func mldsaKey(t testing.TB, name string) string {
+	t.Helper()
+	k, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seed(name+" ML-DSA-44"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := statement.MLDSAKey(name, k.PublicKey().Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
+}
+
+// mldsaHash is the post-quantum key's name and hash, without its bytes.
+func mldsaHash(t testing.TB, name string) string {
+	t.Helper()
+	parts := strings.SplitN(mldsaKey(t, name), "+", 3)
+	return parts[0] + "+" + parts[1]
 }
 
 // recipient is the hybrid age recipient of that name.
@@ -195,7 +217,8 @@ func card(t testing.TB, member string) statement.Card {
 	return statement.Card{
 		Member: member, Version: 1, Created: noon, Address: member + ".example:7443", Jurisdiction: "NL",
 		Statement: testKey(t, member+"/statement").Public, Recovery: testKey(t, member+"/recovery").Public,
-		Log: testKey(t, member+"/log/1").Public, Witness: testKey(t, member+"/witness").Public, CA: authority(t, member),
+		Log: testKey(t, member+"/log/1").Public, LogMLDSA: mldsaKey(t, member+"/log/1"),
+		Witness: testKey(t, member+"/witness").Public, WitnessMLDSA: mldsaKey(t, member+"/witness"), CA: authority(t, member),
 		Sealing: []statement.SealingKey{{Epoch: 1, Recipient: recipient(t, member+"/sealing")}},
 	}
 }

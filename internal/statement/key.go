@@ -2,6 +2,7 @@ package statement
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -88,8 +89,57 @@ func KeyBytes(vkey string) (ed25519.PublicKey, error) {
 		return nil, errors.New("not a verifier key")
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(parts[2])
-	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != 1 {
+	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != typeEd25519 {
 		return nil, errors.New("not an Ed25519 verifier key")
 	}
 	return ed25519.PublicKey(b[1:]), nil
+}
+
+// The bytes in front of a public key in its notation, which say what it is for: C2SP signed-note and tlog-cosignature.
+const (
+	typeEd25519   = 0x01
+	typeMLDSA     = 0x06
+	mldsaKeyBytes = 1312 // of an ML-DSA-44 public key, FIPS 204 table 2
+)
+
+// MLDSAKey writes an ML-DSA-44 public key of 1,312 bytes in the notation of signed notes, NAME+HASH+BASE64, with the
+// signature type 0x06 of C2SP tlog-cosignature. The name must be MEMBER/PURPOSE or another without spaces and plus signs.
+func MLDSAKey(name string, public []byte) (string, error) {
+	if len(public) != mldsaKeyBytes {
+		return "", fmt.Errorf("write ML-DSA-44 key: it has %d bytes, expected %d", len(public), mldsaKeyBytes)
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '+' }) {
+		return "", fmt.Errorf("write ML-DSA-44 key: %.80q cannot be a key's name", name)
+	}
+	typed := append([]byte{typeMLDSA}, public...)
+	sum := sha256.Sum256(append([]byte(name+"\n"), typed...))
+	return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(typed)), nil
+}
+
+// MLDSAKeyBytes gives the bare ML-DSA-44 public key of a vkey, 1,312 bytes, if the vkey is the one spelling of its key.
+// Every 1,312 bytes are the encoding of some public key.
+func MLDSAKeyBytes(vkey string) ([]byte, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) != 3 {
+		return nil, errors.New("not a verifier key")
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(parts[2])
+	if err != nil || len(b) != 1+mldsaKeyBytes || b[0] != typeMLDSA {
+		return nil, errors.New("not an ML-DSA-44 verifier key")
+	}
+	if again, err := MLDSAKey(parts[0], b[1:]); err != nil || again != vkey {
+		return nil, errors.New("not the one spelling of its key")
+	}
+	return b[1:], nil
+}
+
+// checkMLDSAKey checks that a vkey is an ML-DSA-44 key in its one spelling and bears exactly that name.
+func checkMLDSAKey(field, vkey, name string) error {
+	if _, err := MLDSAKeyBytes(vkey); err != nil {
+		return wrong(field, "%v", err)
+	}
+	if keyName(vkey) != name {
+		return wrong(field, "the key is named %.80q, expected %q", keyName(vkey), name)
+	}
+	return nil
 }

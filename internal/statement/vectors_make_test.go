@@ -455,6 +455,12 @@ func cardVectors(t *testing.T) []*vector {
 		{"log-name", "a log key that is named otherwise", "field log_key", key("alpha/log/1"), key("alpha/log")},
 		{"witness-swapped", "the witness key where the recovery key belongs", "field recovery_key", key("alpha/recovery"), key("alpha/witness")},
 		{"algorithm", "a key of another algorithm", "field statement_key", key("alpha/statement"), "alpha/statement+c55ba5d8+Av6Kp8dDnq9SFcHAMd9nYHVrJqXHIaDTsjBqFbxDlxvG"},
+		{"mldsa-name", "a post-quantum log key of another name", "field log_mldsa_key", mldsaKey(t, "alpha/log/1"), mldsaKey(t, "alpha/log/2")},
+		{"mldsa-hash", "a post-quantum key under another hash", "field log_mldsa_key", mldsaHash(t, "alpha/log/1"), "alpha/log/1+00000000"},
+		{"mldsa-spelling", "a post-quantum key with its hash in capitals", "field log_mldsa_key", mldsaHash(t, "alpha/log/1"), strings.ToUpper(mldsaHash(t, "alpha/log/1"))},
+		{"mldsa-short", "a post-quantum key that is cut short", "field witness_mldsa_key", mldsaKey(t, "alpha/witness"), mldsaKey(t, "alpha/witness")[:1000]},
+		{"mldsa-classic", "an Ed25519 key where a post-quantum one belongs", "field witness_mldsa_key", mldsaKey(t, "alpha/witness"), key("alpha/witness")},
+		{"mldsa-instead", "a post-quantum key where an Ed25519 key belongs", "field witness_key", key("alpha/witness"), mldsaKey(t, "alpha/witness")},
 		{"foreign-key", "another's key, which did not sign", "bad-signature", "", ""},
 		{"foreign-key-unsigned", "another's key, which has no signature line under that name", "signers", "", ""},
 	} {

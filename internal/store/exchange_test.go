@@ -94,7 +94,7 @@ func TestPutTwice(t *testing.T) {
 func (a author) card(member, address string) *statement.Signed[statement.Card] {
 	keys := []*statement.Key{a.key(member + "/statement"), a.key(member + "/recovery"), a.key(member + "/log/1"), a.key(member + "/witness")}
 	s, err := statement.Sign(statement.Card{Member: member, Version: 1, Created: someday, Address: address, Statement: keys[0].Public, Recovery: keys[1].Public,
-		Log: keys[2].Public, Witness: keys[3].Public, CA: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("authority")})),
+		Log: keys[2].Public, LogMLDSA: mldsaKey(a.t, member+"/log/1"), Witness: keys[3].Public, WitnessMLDSA: mldsaKey(a.t, member+"/witness"), CA: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("authority")})),
 		Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1x"}}}, keys...)
 	check(a.t, err)
 	return s
@@ -448,4 +448,16 @@ func planOf(t *testing.T, db *DB, query string) (plan []string) {
 	}
 	check(t, rows.Err())
 	return plan
+}
+
+// mldsaKey is some post-quantum verifier key of that name. Nothing here signs with it.
+func mldsaKey(t testing.TB, name string) string {
+	t.Helper()
+	public := make([]byte, 1312)
+	copy(public, name)
+	vkey, err := statement.MLDSAKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vkey
 }
