@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -169,6 +170,9 @@ func checked(t testing.TB, r Request) Decision {
 	}
 	if !d.Permit {
 		carried(t, d.Reasons)
+	}
+	if again, err := Replay(d.Record); !errors.Is(err, ErrNoFacts) && (err != nil || !again.Agrees() || again.Again.Permit != d.Permit) {
+		t.Errorf("from its record the decision comes out as %v %v, %v: %s", again.Again.Permit, again.Again.Rules, err, d.Record)
 	}
 	return d
 }

@@ -65,7 +65,9 @@ type Request struct {
 	History       *member.History      // nil permits nothing
 	Self          string               // the deciding member
 	Person        *Person              // nil at Accept; nil elsewhere permits nothing
-	Now           time.Time
+	Now           time.Time            // to the second; what is finer is cut off, as in the record
+
+	recalled *recalled // what stands for History in a request that was rebuilt from its record
 }
 
 // Decision is the answer. The zero value is a denial.
@@ -120,6 +122,8 @@ func Decide(r Request) Decision {
 }
 
 func decide(base *set, err error, r Request) Decision {
+	// A record holds whole seconds, and the decision must come out the same from it.
+	r.Now = r.Now.UTC().Truncate(time.Second)
 	if err != nil {
 		d := denial(ruleUnloaded, "the base policy of this program does not load, so nothing is permitted", "a sound copy of the program")
 		return d.recorded(r, statement.Hash{}, []string{err.Error()})
@@ -255,16 +259,27 @@ func stringSet(list []string) cedar.Set {
 }
 
 func alliance(r Request) string {
+	if r.recalled != nil {
+		return r.recalled.alliance
+	}
 	if r.History == nil {
 		return ""
 	}
 	return r.History.Alliance().String()
 }
 
-func charterKnown(r Request) bool { return r.History != nil && r.History.Knows(r.Manifest.Charter) }
+func charterKnown(r Request) bool {
+	if r.recalled != nil {
+		return r.recalled.charterKnown
+	}
+	return r.History != nil && r.History.Knows(r.Manifest.Charter)
+}
 
 // goodStanding lists those concerned that are members in good standing: the sender, the recipients and ourselves.
 func goodStanding(r Request) []string {
+	if r.recalled != nil {
+		return r.recalled.goodStanding
+	}
 	if r.History == nil {
 		return nil
 	}

@@ -111,7 +111,26 @@ func encode(rec record) ([]byte, error) {
 	if err := e.Encode(rec); err != nil {
 		return nil, err
 	}
+	if bytes.Contains(b.Bytes(), []byte(`\ufffd`)) {
+		return encodeAgain(b.Bytes())
+	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// encodeAgain gives a record with bytes that were no UTF-8 its one rendering: the encoder writes the mark that replaces them
+// as an escape the first time, and as it is when it finds it in the text.
+func encodeAgain(b []byte) ([]byte, error) {
+	var rec record
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return nil, err
+	}
+	var again bytes.Buffer
+	e := json.NewEncoder(&again)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(rec); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(again.Bytes(), []byte("\n")), nil
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
