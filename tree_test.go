@@ -48,7 +48,7 @@ var diagram = map[string][]string{
 	"internal/store":      {"internal/statement", "internal/store/sqlc"},
 	"internal/store/sqlc": {},
 	// audit verifies rows as they stand, so it sees them as the queries give them.
-	"internal/audit":    {"internal/statement", "internal/member", "internal/store", "internal/store/sqlc"},
+	"internal/audit":    {"internal/statement", "internal/policy", "internal/member", "internal/store", "internal/store/sqlc"},
 	"internal/identity": {"internal/fault", "internal/statement", "internal/checkpoint", "internal/member"},
 	"internal/rpc":      {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity"},
 	"internal/node": {

@@ -24,7 +24,9 @@ func TestVerifyHomeBeside(t *testing.T) {
 		runs := 0
 		defer func() { done <- runs }()
 		for ; !stop.Load(); runs++ {
-			r, err := VerifyHome(t.Context(), reader, store.ReadBlobs(h.dir), h.head(), h.parties["alpha"].log.Public)
+			c := h.verification()
+			c.DB, c.Blobs = reader, store.ReadBlobs(h.dir)
+			r, err := VerifyHome(t.Context(), c)
 			if err != nil || !r.OK() {
 				t.Errorf("run %d: %v, %v", runs, r, err)
 				return

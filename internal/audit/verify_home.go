@@ -2,9 +2,10 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"entente.example/internal/member"
@@ -12,51 +13,62 @@ import (
 	"entente.example/internal/store"
 )
 
+// Verification says what to verify, and how.
+type Verification struct {
+	DB      *store.DB
+	Blobs   *store.Blobs
+	HeadDir string    // the folder head/
+	Key     string    // the log's verifier key, from the member's own card
+	Now     time.Time // when documents are overdue is judged at this time
+
+	// Since is what an earlier verification found sound, see Verified. Its leaves are not read again; nil reads all.
+	Since *Verified
+	// SkipDocuments leaves the bytes of documents unread. That they are there, and of the right size, is checked all the same.
+	SkipDocuments bool
+	// Progress, if it is not nil, is called from time to time: what is being done, how much of it is done, and how much there is.
+	Progress func(what string, done, total int64)
+}
+
 // VerifyHome checks everything that a member's home holds about the past: the leaves against the tree, the tree against the head,
 // the checkpoint's signature; every statement's hash and signatures; every private value against its commitment; that each
-// fact has its leaf and each leaf its fact; that each blob is there and unchanged. headDir is the folder head/, and vkey the
-// log's verifier key, from the member's own card.
+// fact has its leaf and each leaf its fact; the order of events of each exchange; each decision, by making it again from its
+// record; receipts against manifests; the standing of those concerned; that each blob is there and unchanged.
 //
 // It changes nothing and may run beside a node. What is wrong stands in the report, however damaged the home is; the error is
-// for a cancelled ctx. It holds one picture of the database for as long as it reads the log, and keeps about 200 bytes in
-// memory for each leaf.
+// for a cancelled ctx, or for no room for a temporary file. It holds one picture of the database for as long as it reads the
+// log. Memory does not grow with the log: whatever has to be looked up is found through an index, and which blobs are to be
+// hashed, 72 bytes for each, is written to a temporary file.
+//
+// With Since only newer leaves are read, and the exchanges that they are about; and besides what is small, the head, the
+// checkpoint, the numbers of rows. That the tree still extends what was verified then is computed from its stored hashes. So a
+// leaf or row of before that was changed since is not found, nor are damaged pages of the database.
 //
 // Not found, because nothing says how it must be: attempts, due times and errors in the outbox, the time of an exchange's
-// last change, whether a queued document is being delivered, and a receipt that was taken out of the outbox (its addressee
-// misses it). Found, though it may be the trace of a crash that the next start of the node repairs: a torn slot of the
-// head, and a blob that nothing names.
-func VerifyHome(ctx context.Context, db *store.DB, blobs *store.Blobs, headDir, vkey string) (*Report, error) {
-	v := &homeVerifier{ctx: ctx, db: db, blobs: blobs, key: vkey, report: &Report{Checkpoint: -1},
-		roots: map[int64]tlog.Hash{}, facts: map[fact]*entry{}, states: map[fact]store.State{}, named: map[statement.Hash]statement.Kind{}}
-	key, err := openKey(vkey)
+// last change, whether a queued document is being delivered, which version of an agreement was the newest known to a decision,
+// and a receipt that was taken out of the outbox (its addressee misses it). Found, though it may be the trace of a crash that
+// the next start of the node repairs: a torn slot of the head, and a blob that nothing names.
+func VerifyHome(ctx context.Context, c Verification) (*Report, error) {
+	v := &homeVerifier{Verification: c, ctx: ctx, report: &Report{Checkpoint: -1}, roots: map[int64]tlog.Hash{}, agreements: map[statement.Hash]*statement.Agreement{}}
+	key, err := openKey(c.Key)
 	if err != nil {
 		return nil, fmt.Errorf("verify home: %w", err)
 	}
 	v.log, v.self = key.Name(), logMember(key.Name())
 	v.report.Log = v.log
-
-	found, err := db.Integrity(ctx)
-	for _, f := range found {
-		v.report.add("database", "%s", f)
+	if v.blobList, err = newSpool(); err != nil {
+		return nil, fmt.Errorf("verify home: %w", err)
 	}
-	v.failed("database", err)
+	defer v.blobList.remove()
 	// The head before, the database, the head after: so a node that publishes meanwhile gives no false alarm.
-	before := readSlotsBeside(headDir)
+	before := readSlotsBeside(c.HeadDir)
 	v.wantRoots(before)
-	err = db.View(ctx, func(view *store.View) error {
+	err = v.DB.View(ctx, func(view *store.View) error {
 		v.view = view
-		v.verifyLog()
-		v.verifyCheckpoint()
-		v.verifyTrust()
-		v.verifyManifests()
-		v.verifyReceipts()
-		v.verifyOutbox()
-		v.verifyStatements()
-		v.verifyLeaves()
+		v.verifyDatabase()
 		return nil
 	})
 	v.failed("database", err)
-	v.verifyHead(before, readSlotsBeside(headDir))
+	v.verifyHead(before, readSlotsBeside(c.HeadDir))
 	v.verifyBlobs()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("verify home: %w", err)
@@ -64,42 +76,55 @@ func VerifyHome(ctx context.Context, db *store.DB, blobs *store.Blobs, headDir, 
 	return v.report, nil
 }
 
+// verifyDatabase goes through one picture of the database.
+func (v *homeVerifier) verifyDatabase() {
+	v.begin()
+	if v.from == 0 {
+		found, err := v.DB.Integrity(v.ctx)
+		for _, f := range found {
+			v.report.add("database", "%s", f)
+		}
+		v.failed("database", err)
+	}
+	v.verifyTrust()
+	v.verifyLog()
+	v.verifyCheckpoint()
+	if v.from == 0 {
+		v.verifyDossiers()
+		v.verifyStatements()
+	}
+	v.verifyOutbox()
+	v.verifyCounts()
+}
+
 // homeVerifier holds what one part of the verification leaves for the next. Its view is set during the database part.
 type homeVerifier struct {
+	Verification
 	ctx    context.Context
-	db     *store.DB
 	view   *store.View
-	blobs  *store.Blobs
 	report *Report
 	log    string // origin
 	self   string
-	key    string // the log's verifier key
 
-	roots      map[int64]tlog.Hash               // size → root, of the sizes that somebody wants to know
-	tree       tlog.Tree                         // as the leaves give it
-	facts      map[fact]*entry                   // what the leaves say
-	states     map[fact]store.State              // {"", manifest, peer} → what the newest leaf about that exchange makes of it
-	history    *member.History                   // nil if there is no charter, or none that is sound
-	checkpoint tlog.Tree                         // as the stored checkpoint says; N is -1 if there is none that is sound
-	named      map[statement.Hash]statement.Kind // the statements that a row of another table names
-	blobList   []wantedBlob
+	from       int64               // the first leaf that is read
+	roots      map[int64]tlog.Hash // size → root, of the sizes that somebody wants to know
+	tree       tlog.Tree           // as the leaves give it
+	history    *member.History     // nil if there is no charter, or none that is sound
+	verifiers  note.Verifiers      // of all members of history
+	agreements map[statement.Hash]*statement.Agreement
+	checkpoint tlog.Tree // as the stored checkpoint says; N is -1 if there is none that is sound
+	grown      counts    // the rows that the leaves read here must have made
+	blobList   *spool
+	told       time.Time // when Progress was called last
 }
 
-// fact is what a leaf and a row have in common.
-type fact struct {
-	kind statement.EventKind
-	hash statement.Hash // of the manifest, receipt or statement concerned
-	peer string         // only where several facts concern the same hash
-}
-
-// entry is what has to be remembered of a leaf.
-type entry struct {
-	index    int64
-	id       string
-	manifest statement.Hash
-	peers    []string
-	salt     []byte
-	matched  bool // some row belongs to it
+// progress tells how far the verification is, at most ten times in a second.
+func (v *homeVerifier) progress(what string, done, total int64) {
+	if v.Progress == nil || time.Since(v.told) < 100*time.Millisecond {
+		return
+	}
+	v.told = time.Now()
+	v.Progress(what, done, max(done, total))
 }
 
 // failed reports an error of reading as a problem; a cancelled context is none.
@@ -116,10 +141,10 @@ func (v *homeVerifier) wantRoots(s slots) {
 			v.roots[s.head[i].Tree.N] = tlog.Hash{}
 		}
 	}
-	_ = v.db.View(v.ctx, func(view *store.View) error { // an error shows again where the checkpoint is verified
+	_ = v.DB.View(v.ctx, func(view *store.View) error { // an error shows again where the checkpoint is verified
 		rows, err := view.CheckpointRows()
 		for _, r := range rows {
-			if t, err := OpenCheckpoint(r.Note, v.key); err == nil {
+			if t, err := OpenCheckpoint(r.Note, v.Key); err == nil {
 				v.roots[t.N] = tlog.Hash{}
 			}
 		}
@@ -138,7 +163,7 @@ func (v *homeVerifier) verifyCheckpoint() {
 	}
 	for _, r := range rows {
 		where := fmt.Sprintf("checkpoint %d", r.Size)
-		t, err := OpenCheckpoint(r.Note, v.key)
+		t, err := OpenCheckpoint(r.Note, v.Key)
 		if err != nil {
 			v.report.add(where, "%v", err)
 			continue
@@ -192,99 +217,4 @@ func (v *homeVerifier) verifyHead(before, after slots) {
 	if at := after.newest(); at >= 0 && v.checkpoint.N > after.head[at].Tree.N {
 		v.report.add("head", "it covers %d leaves, and the checkpoint %d that were shown to others", after.head[at].Tree.N, v.checkpoint.N)
 	}
-}
-
-// verifyTrust opens charters and cards, which sign themselves, and builds the history that all other keys come from.
-func (v *homeVerifier) verifyTrust() {
-	var charter *statement.Signed[statement.Charter]
-	charters, err := v.view.CharterRows()
-	v.failed("charter", err)
-	for _, r := range charters {
-		where := fmt.Sprintf("charter %d", r.Version)
-		s, err := statement.OpenSelfSigned[statement.Charter](r.Raw)
-		if err != nil {
-			v.report.add(where, "%v", err)
-			continue
-		}
-		v.row(where, s.Hash, r.Sha256, statement.KindCharter)
-		v.equal(where, "version", r.Version, s.Terms.Version)
-		v.take(where, fact{kind: statement.EventCharter, hash: s.Hash})
-		charter = s
-	}
-	var cards []*statement.Signed[statement.Card]
-	rows, err := v.view.CardRows()
-	v.failed("card", err)
-	for _, r := range rows {
-		where := fmt.Sprintf("card %s %d", r.Member, r.Version)
-		s, err := statement.OpenSelfSigned[statement.Card](r.Raw)
-		if err != nil {
-			v.report.add(where, "%v", err)
-			continue
-		}
-		v.row(where, s.Hash, r.Sha256, statement.KindCard)
-		v.equal(where, "member", r.Member, s.Terms.Member)
-		v.equal(where, "version", r.Version, s.Terms.Version)
-		v.take(where, fact{kind: statement.EventCard, hash: s.Hash})
-		cards = append(cards, s)
-	}
-	if charter != nil {
-		if v.history, err = member.Found(charter, cards...); err != nil {
-			v.report.add("charter", "%v", err)
-		}
-	}
-	v.verifyAgreements()
-}
-
-func (v *homeVerifier) verifyAgreements() {
-	rows, err := v.view.AgreementRows()
-	v.failed("agreement", err)
-	for _, r := range rows {
-		where := fmt.Sprintf("agreement %s %d", r.Name, r.Version)
-		s, err := openWith[statement.Agreement](v, r.Raw)
-		if err != nil {
-			v.report.add(where, "%v", err)
-			continue
-		}
-		v.row(where, s.Hash, r.Sha256, statement.KindAgreement)
-		v.equal(where, "name", r.Name, s.Terms.Name)
-		v.equal(where, "version", r.Version, s.Terms.Version)
-		v.take(where, fact{kind: statement.EventAgreement, hash: s.Hash})
-	}
-}
-
-// openWith opens a statement under the keys of these members, or of all.
-func openWith[T statement.Terms](v *homeVerifier, raw []byte, members ...string) (*statement.Signed[T], error) {
-	if v.history == nil {
-		return nil, errors.New("its signatures cannot be verified without a sound charter")
-	}
-	return statement.Open[T](raw, v.history.Verifiers(members...))
-}
-
-// row notes that a row names a statement, and checks the name.
-func (v *homeVerifier) row(where string, hash statement.Hash, column []byte, kind statement.Kind) {
-	if string(column) != string(hash[:]) {
-		v.report.add(where, "its statement is %s, and not the one that the row names", hash.Short())
-	}
-	v.named[hash] = kind
-}
-
-// equal compares a column with what the statement says.
-func (v *homeVerifier) equal(where, column string, got, want any) {
-	if got != want {
-		v.report.add(where, "the column %s says %.80q, the statement %.80q", column, fmt.Sprint(got), fmt.Sprint(want))
-	}
-}
-
-// take finds the leaf of a fact, once.
-func (v *homeVerifier) take(where string, f fact) *entry {
-	e := v.facts[f]
-	if e == nil {
-		v.report.add(where, "the log has no leaf %q about it", f.kind)
-		return nil
-	}
-	if e.matched {
-		v.report.add(where, "leaf %d is about another row too", e.index)
-	}
-	e.matched = true
-	return e
 }

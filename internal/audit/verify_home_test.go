@@ -323,7 +323,9 @@ func TestVerifyHomeOfDamagedPages(t *testing.T) {
 		if err != nil {
 			continue // found even earlier
 		}
-		r, err := VerifyHome(t.Context(), db, h.blobs, h.head(), h.parties["alpha"].log.Public)
+		c := h.verification()
+		c.DB = db
+		r, err := VerifyHome(t.Context(), c)
 		if err != nil || r.OK() {
 			t.Errorf("page %d overwritten: %v, %v", at/page, r, err)
 		}

@@ -2,8 +2,10 @@ package audit
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -34,19 +36,92 @@ func (s *stream[R]) next() {
 	}
 }
 
+// begin decides from which leaf on the log is read, and gives the roots of the sizes before.
+func (v *homeVerifier) begin() {
+	size, err := v.view.Size()
+	if v.failed("leaf", err) || v.Since == nil {
+		return
+	}
+	s := v.Since
+	when := s.Time.Format(time.RFC3339)
+	switch edge, err := v.edgeAt(s.Tree.N); {
+	case s.Log != v.log:
+		v.report.add(VerifiedFile, "it is about the log %.80q, not about %s", s.Log, v.log)
+	case size < s.Tree.N:
+		v.report.add(VerifiedFile, "%d leaves were verified on %s, and the log has only %d", s.Tree.N, when, size)
+	case err != nil:
+		v.report.add("tree", "the hashes of the first %d leaves cannot be read: %v", s.Tree.N, err)
+	case edge.root() != s.Tree.Hash:
+		v.report.add("tree", "the first %d leaves are not those that were verified on %s", s.Tree.N, when)
+	default:
+		v.from, v.report.From, v.report.Earlier = s.Tree.N, s.Tree.N, s
+		v.earlierRoots()
+		return
+	}
+	v.Since = nil // everything is read, to say where it is
+}
+
+// edgeAt gives the frontier of the first n leaves from the stored hashes.
+func (v *homeVerifier) edgeAt(n int64) (frontier, error) {
+	edge := frontier{size: n}
+	var at []int64
+	for level, done := 62, int64(0); level >= 0; level-- {
+		if n&(1<<level) != 0 {
+			at = append(at, tlog.StoredHashIndex(level, done>>level))
+			done += 1 << level
+		}
+	}
+	var err error
+	if len(at) > 0 {
+		edge.roots, err = v.view.Hashes().ReadHashes(at)
+	}
+	return edge, err
+}
+
+// earlierRoots gives the roots of sizes that are not read again, as far as the stored hashes prove that the verified tree extends
+// them. What they do not prove is left zero, which is no root.
+func (v *homeVerifier) earlierRoots() {
+	for n := range v.roots {
+		if n > v.from {
+			continue
+		}
+		if n == v.from {
+			v.roots[n] = v.Since.Tree.Hash
+			continue
+		}
+		root, err := tlog.TreeHash(n, v.view.Hashes())
+		if err == nil && n > 0 {
+			var proof tlog.TreeProof
+			if proof, err = tlog.ProveTree(v.from, n, v.view.Hashes()); err == nil {
+				err = tlog.CheckTree(proof, v.from, v.Since.Tree.Hash, n, root)
+			}
+		}
+		if err == nil {
+			v.roots[n] = root
+		}
+	}
+}
+
 // verifyLog reads leaves, tree and private values in one pass. A stored hash is compared with what the hashes below it give, as they
 // are stored, so that one change shows as one problem; that the whole is right follows from the root.
 func (v *homeVerifier) verifyLog() {
-	hashes := newStream(v.view.TreeRows())
+	edge, err := v.edgeAt(v.from)
+	if v.failed("tree", err) {
+		return
+	}
+	hashes := newStream(v.view.TreeRows(tlog.StoredHashCount(v.from)))
 	defer hashes.stop()
-	private := newStream(v.view.PrivateRows())
+	private := newStream(v.view.PrivateRows(v.from))
 	defer private.stop()
-	var edge frontier
-	if _, wanted := v.roots[0]; wanted {
+	if _, wanted := v.roots[0]; wanted && v.from == 0 {
 		v.roots[0] = edge.root()
 	}
+	size, _ := v.view.Size() // an error shows again at once
 	gap := false
-	for r, err := range v.view.LeafRows() {
+	for r, err := range v.view.LeafRows(v.from) {
+		if v.ctx.Err() != nil {
+			return
+		}
 		if v.failed("leaf", err) {
 			gap = true
 			break
@@ -63,6 +138,7 @@ func (v *homeVerifier) verifyLog() {
 			v.roots[edge.size] = edge.root()
 		}
 		v.leaf(r, privateOf(private, r.Idx))
+		v.progress("leaves", edge.size, size)
 	}
 	v.tree = tlog.Tree{N: edge.size, Hash: edge.root()}
 	v.report.Leaves, v.report.Root = v.tree.N, v.tree.Hash
@@ -122,9 +198,8 @@ func (v *homeVerifier) leaf(r sqlc.Leaf, private []sqlc.Private) {
 		v.report.add(where, "%v", err)
 		return
 	}
-	e := &entry{index: r.Idx, id: l.ID, peers: l.Peers}
-	if l.Manifest != nil {
-		e.manifest = *l.Manifest
+	if !bytes.Equal(r.About, about(l)) {
+		v.report.add(where, "the column about is not the hash that the leaf names")
 	}
 	opened := 0
 	for _, p := range private {
@@ -135,76 +210,85 @@ func (v *homeVerifier) leaf(r sqlc.Leaf, private []sqlc.Private) {
 			continue
 		}
 		opened++
-		if p.Field == store.SaltField {
-			e.salt = p.Value
-		}
 	}
 	if opened != len(l.Private) {
 		v.report.add(where, "%d of the %d private fields that it is committed to are there", opened, len(l.Private))
 	}
-	v.remember(where, l, e)
+	v.adoption(where, l)
+	v.count(where, l)
+	switch {
+	case l.Manifest != nil:
+		v.newest(where, r.Idx, *l.Manifest)
+	case aboutExchange[l.Kind]:
+		v.report.add(where, "a leaf %q must name the manifest that it is about", l.Kind)
+	default:
+		v.decision(where, r.Idx, l, nil)
+	}
 }
 
-// remember files a leaf under the fact that it records.
-func (v *homeVerifier) remember(where string, l statement.Leaf, e *entry) {
-	subject := map[statement.EventKind]*statement.Hash{
-		statement.EventCharter: l.Statement, statement.EventCard: l.Statement, statement.EventAgreement: l.Statement,
-		statement.EventReleased: l.Manifest, statement.EventReceived: l.Manifest, statement.EventRefused: l.Manifest,
-		statement.EventOpened: l.Manifest, statement.EventUndecryptable: l.Manifest, statement.EventExpired: l.Manifest,
-		statement.EventDelivered: l.Receipt, statement.EventReturned: l.Receipt, statement.EventConfirmed: l.Receipt,
+// about is what the column of that name must hold.
+func about(l statement.Leaf) []byte {
+	switch {
+	case l.Manifest != nil:
+		return l.Manifest[:]
+	case l.Statement != nil:
+		return l.Statement[:]
 	}
-	hash, hasRow := subject[l.Kind]
-	if !hasRow {
-		return // denied, reopened, rejected: the leaf is all there is
-	}
-	if hash == nil {
-		v.report.add(where, "a leaf %q must name what it is about", l.Kind)
+	return nil
+}
+
+// newest has the dossier of a manifest verified when its newest leaf is read, if not all dossiers are anyway.
+func (v *homeVerifier) newest(where string, idx int64, manifest statement.Hash) {
+	if v.from == 0 {
 		return
 	}
-	f := fact{kind: l.Kind, hash: *hash}
+	for _, err := range v.view.LeavesAbout(manifest[:], idx+1) {
+		v.failed(where, err)
+		return // a later leaf is about it too
+	}
+	v.dossier(manifest[:])
+}
+
+// counts are numbers of rows.
+type counts struct{ Manifests, Exchanges, Receipts int64 }
+
+// count adds the rows that a leaf's transaction made.
+func (v *homeVerifier) count(where string, l statement.Leaf) {
 	switch l.Kind {
-	case statement.EventExpired:
-		f.peer = onlyPeer(l.Peers)
-		v.states[fact{hash: e.manifest, peer: f.peer}] = store.Expired
-	case statement.EventDelivered:
-		v.states[fact{hash: e.manifest, peer: onlyPeer(l.Peers)}] = store.Delivered
-	case statement.EventReturned:
-		v.states[fact{hash: e.manifest, peer: onlyPeer(l.Peers)}] = store.Refused
-	case statement.EventReceived:
-		v.states[fact{hash: e.manifest, peer: v.self}] = store.Stored
-	case statement.EventRefused:
-		v.states[fact{hash: e.manifest, peer: v.self}] = store.Refused
-	case statement.EventOpened:
-		v.states[fact{hash: e.manifest, peer: v.self}] = store.Opened
-	case statement.EventUndecryptable:
-		v.states[fact{hash: e.manifest, peer: v.self}] = store.Undecryptable
-	}
-	if first := v.facts[f]; first != nil {
-		v.report.add(where, "it records what leaf %d records", first.index)
-		return
-	}
-	v.facts[f] = e
-}
-
-// onlyPeer gives the one peer of a leaf that must have one; several match no row.
-func onlyPeer(peers []string) string {
-	if len(peers) != 1 {
-		return ""
-	}
-	return peers[0]
-}
-
-// verifyLeaves reports the leaves that no row belongs to.
-func (v *homeVerifier) verifyLeaves() {
-	for f, e := range v.facts {
-		if f.kind == statement.EventExpired && !e.matched {
-			// The row is the exchange itself, whose state was compared; it only has to exist.
-			if _, err := v.view.Exchange(f.hash, f.peer); err == nil {
-				continue
+	case statement.EventReleased:
+		v.grown.Manifests++
+		v.grown.Exchanges += int64(len(l.Peers))
+	case statement.EventReceived, statement.EventRefused:
+		v.grown.Receipts++
+		if l.Kind == statement.EventRefused && l.Manifest != nil { // there is no row if its id was taken
+			if _, err := v.view.ManifestRow(l.Manifest[:]); errors.Is(err, store.ErrNotFound) || v.failed(where, err) {
+				return
 			}
 		}
-		if !e.matched {
-			v.report.add(fmt.Sprintf("leaf %d", e.index), "it says %q, and the row about that is missing", f.kind)
-		}
+		v.grown.Manifests++
+		v.grown.Exchanges++
+	case statement.EventOpened, statement.EventUndecryptable, statement.EventDelivered, statement.EventReturned, statement.EventConfirmed:
+		v.grown.Receipts++
+	}
+}
+
+// verifyCounts compares the numbers of rows with what the leaves say. It is all that is seen of rows that were not read again.
+func (v *homeVerifier) verifyCounts() {
+	row, err := v.view.Counts()
+	if v.failed("database", err) {
+		return
+	}
+	got := counts{row.Manifests, row.Exchanges, row.Receipts}
+	v.report.rows = got
+	if v.from == 0 {
+		return // each row was looked at
+	}
+	want := v.grown
+	want.Manifests += v.Since.Rows.Manifests
+	want.Exchanges += v.Since.Rows.Exchanges
+	want.Receipts += v.Since.Rows.Receipts
+	if got != want {
+		v.report.add("database", "it has %d manifests, %d exchanges and %d receipts, and the log speaks of %d, %d and %d",
+			got.Manifests, got.Exchanges, got.Receipts, want.Manifests, want.Exchanges, want.Receipts)
 	}
 }

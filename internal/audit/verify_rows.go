@@ -4,49 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 	"entente.example/internal/store/sqlc"
 )
 
-// verifyManifests checks manifests, and with each its exchanges.
-func (v *homeVerifier) verifyManifests() {
-	for r, err := range v.view.ManifestRows() {
-		if v.failed("manifest", err) {
-			return
-		}
-		v.manifest(r)
-	}
-}
-
-func (v *homeVerifier) manifest(r sqlc.Manifest) {
-	where := fmt.Sprintf("manifest %.6x", r.Sha256)
-	raw, err := v.statement(r.Sha256)
-	if v.failed(where, err) {
-		return
-	}
-	s, err := openWith[statement.Manifest](v, raw)
-	if err != nil {
-		v.report.add(where, "%v", err)
-		return
-	}
+// manifest compares the row of a manifest with its text, with its exchanges, and with the log.
+func (v *homeVerifier) manifest(d *dossier, r sqlc.Manifest) {
+	where, s := d.name, d.manifest
 	m := s.Terms
-	v.row(where, s.Hash, r.Sha256, statement.KindManifest)
+	v.row(where, s.Hash, r.Sha256)
 	v.equal(where, "sender", r.Sender, m.From)
 	v.equal(where, "id", r.ID, m.ID)
 	v.equal(where, "created", r.Created, m.Created.UnixMicro())
 	v.equal(where, "size", r.Size, m.Content.CiphertextSize)
-	if r.Header != nil && statement.HashBytes(r.Header) != m.Content.HeaderHash {
-		v.report.add(where, "the age header is not the one that the manifest names")
-	}
 	if r.Header != nil {
-		v.blobList = append(v.blobList, wantedBlob{s.Hash, m.Content.CiphertextHash, m.Content.CiphertextSize})
+		if statement.HashBytes(r.Header) != m.Content.HeaderHash {
+			v.report.add(where, "the age header is not the one that the manifest names")
+		}
+		v.overdue(where, m)
+		if v.from == 0 || d.fresh {
+			v.failed(where, v.blobList.add(wantedBlob{s.Hash, m.Content.CiphertextHash, m.Content.CiphertextSize}))
+		}
 	}
 	if m.From == v.self {
-		v.ownManifest(where, s, r)
+		v.ownManifest(d, r)
 	} else {
-		v.peersManifest(where, s, r)
+		v.peersManifest(d, r)
 	}
 }
 
@@ -64,16 +51,21 @@ func (v *homeVerifier) statement(column []byte) ([]byte, error) {
 	return raw, err
 }
 
-func (v *homeVerifier) ownManifest(where string, s *statement.Signed[statement.Manifest], r sqlc.Manifest) {
-	m := s.Terms
+func (v *homeVerifier) ownManifest(d *dossier, r sqlc.Manifest) {
+	where, m := d.name, d.manifest.Terms
 	if r.Header == nil {
 		v.report.add(where, "the age header is missing")
 	}
-	if e := v.take(where, fact{kind: statement.EventReleased, hash: s.Hash}); e != nil {
+	if e := v.take(d, where, fact{kind: statement.EventReleased, hash: d.hash}); e != nil {
 		v.leafSays(where, e, m.ID, m.To...)
-		if r.Salt == nil || string(r.Salt) != string(e.salt) {
+		salt, err := v.view.PrivateField(e.index, store.SaltField)
+		if !errors.Is(err, store.ErrNotFound) {
+			v.failed(where, err)
+		}
+		if r.Salt == nil || string(r.Salt) != string(salt) {
 			v.report.add(where, "the salt is not the one that leaf %d is committed to", e.index)
 		}
+		v.standing(where, m, append([]string{m.From}, m.To...)...)
 	}
 	rows, err := v.view.ExchangesOf(r.Sha256)
 	if v.failed(where, err) {
@@ -82,7 +74,7 @@ func (v *homeVerifier) ownManifest(where string, s *statement.Signed[statement.M
 	var to []string
 	for _, x := range rows {
 		to = append(to, x.Recipient)
-		v.ownExchange("exchange "+m.From+"/"+m.ID+"/"+x.Recipient, s.Hash, x)
+		v.ownExchange(d, "exchange "+m.From+"/"+m.ID+"/"+x.Recipient, x)
 	}
 	if slices.Sort(to); !slices.Equal(to, m.To) {
 		v.report.add(where, "it goes to %v, and there are exchanges with %v", m.To, to)
@@ -90,8 +82,9 @@ func (v *homeVerifier) ownManifest(where string, s *statement.Signed[statement.M
 }
 
 // ownExchange checks the state of something that we sent. What waits is in the outbox, and nothing else.
-func (v *homeVerifier) ownExchange(where string, manifest statement.Hash, x sqlc.ExchangesOfRow) {
-	want, settled := v.states[fact{hash: manifest, peer: x.Recipient}]
+func (v *homeVerifier) ownExchange(d *dossier, where string, x sqlc.ExchangesOfRow) {
+	v.report.Exchanges++
+	want, settled := d.states[x.Recipient]
 	got := store.State(x.State)
 	if !settled && got != store.Queued && got != store.Delivering {
 		v.report.add(where, "its state is %.40q, and the log has no leaf that says so", x.State)
@@ -99,10 +92,10 @@ func (v *homeVerifier) ownExchange(where string, manifest statement.Hash, x sqlc
 	if settled && got != want {
 		v.report.add(where, "its state is %.40q, and the log says %q", x.State, want)
 	}
-	if want == store.Expired {
-		v.take(where, fact{statement.EventExpired, manifest, x.Recipient})
+	if e := d.facts[fact{statement.EventExpired, d.hash, x.Recipient}]; e != nil {
+		e.matched = true // the row is the exchange itself, whose state was compared
 	}
-	e, err := v.view.Exchange(manifest, x.Recipient)
+	e, err := v.view.Exchange(d.hash, x.Recipient)
 	if v.failed(where, err) {
 		return
 	}
@@ -111,13 +104,13 @@ func (v *homeVerifier) ownExchange(where string, manifest statement.Hash, x sqlc
 	}
 }
 
-func (v *homeVerifier) peersManifest(where string, s *statement.Signed[statement.Manifest], r sqlc.Manifest) {
-	m := s.Terms
+func (v *homeVerifier) peersManifest(d *dossier, r sqlc.Manifest) {
+	where, m := d.name, d.manifest.Terms
 	if r.Salt != nil {
 		v.report.add(where, "it has a salt, which only the sender can have")
 	}
-	received := v.facts[fact{kind: statement.EventReceived, hash: s.Hash}]
-	refused := v.facts[fact{kind: statement.EventRefused, hash: s.Hash}]
+	received := d.facts[fact{kind: statement.EventReceived, hash: d.hash}]
+	refused := d.facts[fact{kind: statement.EventRefused, hash: d.hash}]
 	switch {
 	case received == nil && refused == nil:
 		v.report.add(where, "the log says neither that it was received nor that it was refused")
@@ -133,6 +126,9 @@ func (v *homeVerifier) peersManifest(where string, s *statement.Signed[statement
 			v.leafSays(where, e, m.ID, m.From)
 		}
 	}
+	if received != nil {
+		v.standing(where, m, m.From, v.self)
+	}
 	rows, err := v.view.ExchangesOf(r.Sha256)
 	if v.failed(where, err) {
 		return
@@ -142,42 +138,38 @@ func (v *homeVerifier) peersManifest(where string, s *statement.Signed[statement
 		v.report.add(where, "there must be this exchange of the manifest and no other")
 		return
 	}
-	if want := v.states[fact{hash: s.Hash, peer: v.self}]; store.State(rows[0].State) != want {
+	v.report.Exchanges++
+	if want := d.states[v.self]; store.State(rows[0].State) != want {
 		v.report.add(where, "its state is %.40q, and the log says %q", rows[0].State, want)
 	}
 }
 
 // leafSays compares what a leaf says besides the hash.
 func (v *homeVerifier) leafSays(where string, e *entry, id string, peers ...string) {
-	if e.id != id || !slices.Equal(e.peers, peers) {
-		v.report.add(where, "leaf %d says id %q and peers %v, it must say %q and %v", e.index, e.id, e.peers, id, peers)
+	if e.ID != id || !slices.Equal(e.Peers, peers) {
+		v.report.add(where, "leaf %d says id %q and peers %v, it must say %q and %v", e.index, e.ID, e.Peers, id, peers)
 	}
 }
 
-func (v *homeVerifier) verifyReceipts() {
-	for r, err := range v.view.ReceiptRows() {
-		if v.failed("receipt", err) {
-			return
-		}
-		where := fmt.Sprintf("receipt %.6x", r.Sha256)
-		raw, err := v.statement(r.Sha256)
-		if v.failed(where, err) {
-			continue
-		}
-		s, err := openWith[statement.Receipt](v, raw)
-		if err != nil {
-			v.report.add(where, "%v", err)
-			continue
-		}
-		v.row(where, s.Hash, r.Sha256, statement.KindReceipt)
-		v.equal(where, "manifest", fmt.Sprintf("%x", r.Manifest), s.Terms.Manifest.String())
-		v.equal(where, "member", r.Member, s.Terms.From)
-		v.equal(where, "kind", r.Kind, string(s.Terms.Kind))
-		if s.Terms.From == v.self {
-			v.ownReceipt(where, s.Terms)
-		} else {
-			v.peersReceipt(where, s)
-		}
+func (v *homeVerifier) receipt(d *dossier, r sqlc.Receipt) {
+	where := fmt.Sprintf("receipt %.6x", r.Sha256)
+	raw, err := v.statement(r.Sha256)
+	if v.failed(where, err) {
+		return
+	}
+	s, err := openWith[statement.Receipt](v, raw)
+	if err != nil {
+		v.report.add(where, "%v", err)
+		return
+	}
+	v.row(where, s.Hash, r.Sha256)
+	v.equal(where, "manifest", fmt.Sprintf("%x", r.Manifest), s.Terms.Manifest.String())
+	v.equal(where, "member", r.Member, s.Terms.From)
+	v.equal(where, "kind", r.Kind, string(s.Terms.Kind))
+	if s.Terms.From == v.self {
+		v.ownReceipt(d, where, s.Terms)
+	} else {
+		v.peersReceipt(d, where, s)
 	}
 }
 
@@ -194,48 +186,71 @@ var (
 )
 
 // ownReceipt checks a receipt that we issued: it names its leaf.
-func (v *homeVerifier) ownReceipt(where string, r statement.Receipt) {
-	e := v.take(where, fact{kind: ownEvents[r.Kind], hash: r.Manifest})
+func (v *homeVerifier) ownReceipt(d *dossier, where string, r statement.Receipt) {
+	e := v.take(d, where, fact{kind: ownEvents[r.Kind], hash: r.Manifest})
 	if e == nil {
 		return
 	}
 	if r.Log != v.log || r.Leaf != e.index {
 		v.report.add(where, "it names leaf %d of %s, and the leaf is %d of %s", r.Leaf, r.Log, e.index, v.log)
 	}
-	v.leafSays(where, e, r.ID, r.To)
-	m, err := v.view.Manifest(r.Manifest)
-	if errors.Is(err, store.ErrNotFound) && r.Kind == statement.Refused {
-		// Refused because the id was taken: then there is the manifest that took it.
-		if _, err = v.view.ManifestByID(r.To, r.ID); err == nil {
-			return
-		}
+	if !r.At.Equal(e.Time) {
+		v.report.add(where, "it is dated %s, and leaf %d %s", r.At.Format(time.RFC3339), e.index, e.Time.Format(time.RFC3339))
 	}
-	if v.failed(where, err) {
+	v.leafSays(where, e, r.ID, r.To)
+	v.leafReasons(where, e, r, true)
+	if d.manifest == nil {
+		// Refused because the id was taken: then there is the manifest that took it.
+		if _, err := v.view.ManifestByID(r.To, r.ID); err != nil || r.Kind != statement.Refused {
+			v.report.add(where, "the manifest that it is about is missing")
+		}
 		return
 	}
-	if m.From != r.To || m.ID != r.ID {
+	if m := d.manifest.Terms; m.From != r.To || m.ID != r.ID {
 		v.report.add(where, "it is addressed to %s about %s, and the manifest is %s of %s", r.To, r.ID, m.ID, m.From)
 	}
 }
 
 // peersReceipt checks a receipt about a manifest of ours: a leaf names it.
-func (v *homeVerifier) peersReceipt(where string, s *statement.Signed[statement.Receipt]) {
+func (v *homeVerifier) peersReceipt(d *dossier, where string, s *statement.Signed[statement.Receipt]) {
 	r := s.Terms
-	if e := v.take(where, fact{kind: peersEvents[r.Kind], hash: s.Hash}); e != nil {
+	if e := v.take(d, where, fact{kind: peersEvents[r.Kind], hash: s.Hash}); e != nil {
 		v.leafSays(where, e, r.ID, r.From)
-		if e.manifest != r.Manifest {
-			v.report.add(where, "leaf %d is about another manifest", e.index)
+		v.leafReasons(where, e, r, false)
+		if r.At.After(e.Time.Add(limit.ClockSkew)) {
+			v.report.add(where, "it is dated %s, and came before that, with leaf %d", r.At.Format(time.RFC3339), e.index)
 		}
 	}
 	if r.To != v.self {
 		v.report.add(where, "it is addressed to %s", r.To)
 	}
-	x, err := v.view.Exchange(r.Manifest, r.From)
-	if v.failed(where, err) {
+	if d.manifest == nil {
+		v.report.add(where, "the manifest that it is about is missing")
 		return
 	}
-	if x.From != v.self || x.ID != r.ID {
-		v.report.add(where, "it is about %s, and the manifest is %s of %s", r.ID, x.ID, x.From)
+	m := d.manifest.Terms
+	if m.From != v.self || m.ID != r.ID || !slices.Contains(m.To, r.From) {
+		v.report.add(where, "%s signed it about %s, and the manifest is %s of %s to %v", r.From, r.ID, m.ID, m.From, m.To)
+	}
+	if r.At.Before(m.Created.Add(-limit.ClockSkew)) {
+		v.report.add(where, "it is dated %s, and the manifest was only made %s", r.At.Format(time.RFC3339), m.Created.Format(time.RFC3339))
+	}
+}
+
+// leafReasons compares the rules in a leaf with the reasons in a receipt about a refusal. A member's own rules stand in its own
+// leaves, and in nobody else's.
+func (v *homeVerifier) leafReasons(where string, e *entry, r statement.Receipt, house bool) {
+	if r.Kind != statement.Refused {
+		return
+	}
+	var rules []string
+	for _, reason := range r.Reasons {
+		if house || reason.Set != "house" {
+			rules = append(rules, reason.Set+"/"+reason.Rule)
+		}
+	}
+	if !slices.Equal(rules, e.Rules) {
+		v.report.add(where, "it gives the rules %v, and leaf %d has %v", rules, e.index, e.Rules)
 	}
 }
 
@@ -282,7 +297,7 @@ func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
 // verifyStatements checks that each statement has its own name, and that some row knows it.
 func (v *homeVerifier) verifyStatements() {
 	for r, err := range v.view.StatementRows() {
-		if v.failed("statement", err) {
+		if v.ctx.Err() != nil || v.failed("statement", err) {
 			return
 		}
 		where := fmt.Sprintf("statement %.6x", r.Sha256)
@@ -296,20 +311,22 @@ func (v *homeVerifier) verifyStatements() {
 			v.report.add(where, "the column kind says %.40q, the text %.40q", r.Kind, kind)
 			continue
 		}
-		if v.named[hash] == kind {
-			continue
-		}
-		if !v.keptManifest(hash, r) {
+		if r.Known == 0 && !v.keptManifest(hash, r.Raw) {
 			v.report.add(where, "no row knows this %s", kind)
 		}
 	}
 }
 
 // keptManifest tells whether a statement is a manifest without a row, which we refused because its id was taken.
-func (v *homeVerifier) keptManifest(hash statement.Hash, r sqlc.Statement) bool {
-	if v.facts[fact{kind: statement.EventRefused, hash: hash}] == nil {
-		return false
+func (v *homeVerifier) keptManifest(hash statement.Hash, raw []byte) bool {
+	for r, err := range v.view.LeavesAbout(hash[:], 0) {
+		if err != nil {
+			return false
+		}
+		if l, err := statement.ParseLeaf(r.Body); err == nil && l.Kind == statement.EventRefused {
+			_, err := openWith[statement.Manifest](v, raw)
+			return err == nil
+		}
 	}
-	_, err := openWith[statement.Manifest](v, r.Raw)
-	return err == nil
+	return false
 }

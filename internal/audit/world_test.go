@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"entente.example/internal/member"
+	"entente.example/internal/policy"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
@@ -24,11 +26,12 @@ type party struct {
 
 // world is an alliance of three.
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	now       time.Time
 	parties   map[string]*party
 	charter   *statement.Signed[statement.Charter]
 	agreement *statement.Signed[statement.Agreement]
+	history   *member.History
 	ids       int
 }
 
@@ -49,7 +52,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), parties: map[string]*party{}}
 	key := func(name string) *statement.Key {
 		return must[*statement.Key](t)(statement.GenerateKey(rand.Reader, name))
@@ -70,6 +73,11 @@ func newWorld(t *testing.T) *world {
 	}
 	w.charter = must[*statement.Signed[statement.Charter]](t)(statement.Sign(statement.Charter{Alliance: "harbour", Version: 1, Created: w.now,
 		AdoptBy: w.now.AddDate(0, 1, 0), Quorum: "more-than-half", Members: members}, signers...))
+	var cards []*statement.Signed[statement.Card]
+	for _, p := range w.parties {
+		cards = append(cards, p.card)
+	}
+	w.history = must[*member.History](t)(member.Found(w.charter, cards...))
 	w.agreement = must[*statement.Signed[statement.Agreement]](t)(statement.Sign(statement.Agreement{Name: "harbour-watch", Version: 1, Alliance: w.charter.Hash,
 		Parties: []string{"alpha", "bravo", "charlie"}, Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90,
 		NotBefore: w.now, NotAfter: w.now.AddDate(1, 0, 0), Prose: "We share what concerns the harbour.\n"}, signers...))
@@ -89,7 +97,7 @@ func (w *world) document(from string, id string, to ...string) document {
 	}
 	d := document{header: fmt.Appendf(nil, "age header %d", w.ids), payload: bytes.Repeat([]byte{byte(w.ids)}, 100+w.ids), salt: bytes.Repeat([]byte{byte(w.ids)}, 32)}
 	m := statement.Manifest{ID: id, From: from, To: to, Charter: w.charter.Hash, Agreement: "harbour-watch", AgreementHash: w.agreement.Hash,
-		Purpose: "incident-response", Label: "TLP:AMBER", Created: w.now.Add(time.Duration(w.ids) * time.Minute), DeliverBy: w.now.AddDate(0, 0, 7),
+		Purpose: "incident-response", Label: "TLP:AMBER", Created: w.now, DeliverBy: w.now.AddDate(0, 0, 7),
 		RetainUntil: w.now.AddDate(0, 0, 30), ReleasedBy: "spiffe://" + from + "/person/alice",
 		Content: statement.Content{CiphertextHash: statement.HashBytes(d.payload), CiphertextSize: int64(len(d.payload)), HeaderHash: statement.HashBytes(d.header),
 			Commitment: statement.CommitmentPrefix + statement.HashBytes(d.salt).String()}}
@@ -102,9 +110,9 @@ func (w *world) document(from string, id string, to ...string) document {
 
 // receipt is a peer's receipt, naming some leaf of its own log, or ours naming a leaf of ours.
 func (w *world) receipt(kind statement.ReceiptKind, by string, d document, leaf int64) *statement.Signed[statement.Receipt] {
-	r := statement.Receipt{Kind: kind, From: by, To: d.Terms.From, Manifest: d.Hash, ID: d.Terms.ID, At: w.now.Add(time.Hour), Log: by + "/log/1", Leaf: leaf}
+	r := statement.Receipt{Kind: kind, From: by, To: d.Terms.From, Manifest: d.Hash, ID: d.Terms.ID, At: w.now, Log: by + "/log/1", Leaf: leaf}
 	if kind == statement.Refused {
-		r.Reasons = []statement.Reason{{Set: "base", Rule: "label", Text: "the label is above the ceiling", Needs: "a lower label"}}
+		r.Reasons = []statement.Reason{{Set: "base", Rule: "sealed-for", Text: "it is sealed for another key", Needs: "the newest card"}}
 	}
 	return must[*statement.Signed[statement.Receipt]](w.t)(statement.Sign(r, w.parties[by].statement))
 }
@@ -204,8 +212,8 @@ func (h *home) release(to ...string) document {
 				return err
 			}
 		}
-		return h.record(tx, statement.Event{Kind: statement.EventReleased, ID: d.Terms.ID, Manifest: d.Hash, Peers: to, Stage: "release", Rules: []string{"base/parties"},
-			Private: []statement.Private{{Field: "person", Value: []byte("alice")}, {Field: "decision", Value: []byte(`{"permit":true}`)}}})()
+		rules, private := h.decided(policy.Release, d.Terms)
+		return h.record(tx, statement.Event{Kind: statement.EventReleased, ID: d.Terms.ID, Manifest: d.Hash, Peers: to, Stage: "release", Rules: rules, Private: private})()
 	})
 	return d
 }
@@ -216,6 +224,9 @@ func (h *home) settle(d document, peer string, state store.State, kind statement
 	h.update(func(tx *store.Tx) error {
 		e := statement.Event{Kind: kind, ID: d.Terms.ID, Manifest: d.Hash, Peers: []string{peer}}
 		if r != nil {
+			for _, reason := range r.Terms.Reasons {
+				e.Rules = append(e.Rules, reason.Set+"/"+reason.Rule)
+			}
 			e.Receipt = r.Hash
 			if err := tx.PutReceipt(r); err != nil {
 				return err
@@ -235,8 +246,17 @@ func (h *home) settle(d document, peer string, state store.State, kind statement
 
 // answer records an event of the recipient's with its receipt.
 func (h *home) answer(tx *store.Tx, d document, kind statement.ReceiptKind, event statement.EventKind) (*statement.Signed[statement.Receipt], error) {
-	leaf, err := tx.Record(statement.Event{Kind: event, Time: h.now, ID: d.Terms.ID, Manifest: d.Hash, Peers: []string{d.Terms.From},
-		Private: []statement.Private{{Field: "decision", Value: []byte("{}")}}})
+	e := statement.Event{Kind: event, Time: h.now, ID: d.Terms.ID, Manifest: d.Hash, Peers: []string{d.Terms.From}, Stage: "accept"}
+	switch kind {
+	case statement.Refused: // by the node itself, which asks no policy then
+		e.Rules = []string{"base/sealed-for"}
+	case statement.Stored:
+		e.Rules, e.Private = h.decided(policy.Accept, d.Terms)
+	default:
+		e.Stage = "open"
+		e.Rules, e.Private = h.decided(policy.Open, d.Terms)
+	}
+	leaf, err := tx.Record(e)
 	if err != nil {
 		return nil, err
 	}
@@ -311,17 +331,39 @@ func (h *home) populate() {
 	h.receive("charlie", "alpha")
 	h.refuse(h.document("charlie", "", "alpha"), false)
 	h.refuse(h.document("bravo", opened.Terms.ID, "alpha"), true)
+	secret := h.document("alpha", "", "bravo").Terms
+	secret.Label, secret.Content = "TLP:RED", statement.Content{}
 	h.update(func(tx *store.Tx) error {
-		return steps(h.record(tx, statement.Event{Kind: statement.EventDenied, Stage: "release", Rules: []string{"base/label"}, Peers: []string{"bravo"}}),
-			h.record(tx, statement.Event{Kind: statement.EventReopened, Manifest: opened.Hash, ID: opened.Terms.ID, Private: []statement.Private{{Field: "person", Value: nil}}}),
-			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}}))
+		rules, private := h.decided(policy.Release, secret)
+		may, again := h.decided(policy.Open, opened.Terms)
+		return steps(h.record(tx, statement.Event{Kind: statement.EventDenied, ID: secret.ID, Stage: "release", Rules: rules, Peers: []string{"bravo"}, Private: private}),
+			h.record(tx, statement.Event{Kind: statement.EventReopened, Manifest: opened.Hash, ID: opened.Terms.ID, Stage: "open", Rules: may, Private: again}),
+			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}, Private: []statement.Private{{Field: "error", Value: nil}}}))
 	})
 	h.publish()
 }
 
 func (h *home) verify() *Report {
 	h.t.Helper()
-	return must[*Report](h.t)(VerifyHome(context.Background(), h.db, h.blobs, h.head(), h.parties["alpha"].log.Public))
+	return must[*Report](h.t)(VerifyHome(context.Background(), h.verification()))
+}
+
+// verification is one of everything, some days after everything.
+func (h *home) verification() Verification {
+	return Verification{DB: h.db, Blobs: h.blobs, HeadDir: h.head(), Key: h.parties["alpha"].log.Public, Now: h.now.AddDate(0, 0, 3)}
+}
+
+// decided is what a node puts into a leaf about a decision of alpha's.
+func (h *home) decided(stage policy.Stage, m statement.Manifest) (rules []string, private []statement.Private) {
+	h.t.Helper()
+	r := policy.Request{Stage: stage, Manifest: m, Agreement: &h.agreement.Terms, AgreementHash: h.agreement.Hash, Newest: 1, History: h.history, Self: "alpha",
+		Now: h.now}
+	if stage != policy.Accept {
+		r.Person = &policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}}
+		private = append(private, statement.Private{Field: "person", Value: []byte("spiffe://alpha/person/alice")})
+	}
+	d := policy.Decide(r)
+	return d.Rules, append(private, statement.Private{Field: "decision", Value: d.Record})
 }
 
 // sound fails the test if there is any problem.

@@ -234,12 +234,3 @@ func history(self string, charters, cards [][]byte) (*member.History, error) {
 	}
 	return found, nil
 }
-
-// VerifyLog checks the home's log, and everything that hangs on it, against each other.
-func (h *Home) VerifyLog(ctx context.Context) (*audit.Report, error) {
-	card, err := h.Card()
-	if err != nil {
-		return nil, err
-	}
-	return audit.VerifyHome(ctx, h.DB, h.Blobs, filepath.Join(h.Dir, headDir), card.Terms.Log)
-}

@@ -126,7 +126,7 @@ func (tx *Tx) Record(e statement.Event) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("record %s: %w", e.Kind, err)
 	}
-	if err := tx.append(index, leaf, private); err != nil {
+	if err := tx.append(index, leaf, about(e), private); err != nil {
 		return 0, fmt.Errorf("record %s as leaf %d: %w", e.Kind, index, explain(err))
 	}
 	return index, nil
@@ -137,8 +137,19 @@ func newSalt() (salt [32]byte) {
 	return salt
 }
 
-func (tx *Tx) append(index int64, leaf []byte, private []statement.Committed) error {
-	if err := tx.q.InsertLeaf(tx.ctx, sqlc.InsertLeafParams{Idx: index, Body: leaf}); err != nil {
+// about gives what the column of that name holds.
+func about(e statement.Event) []byte {
+	switch {
+	case !e.Manifest.IsZero():
+		return e.Manifest[:]
+	case !e.Statement.IsZero():
+		return e.Statement[:]
+	}
+	return nil
+}
+
+func (tx *Tx) append(index int64, leaf, about []byte, private []statement.Committed) error {
+	if err := tx.q.InsertLeaf(tx.ctx, sqlc.InsertLeafParams{Idx: index, Body: leaf, About: about}); err != nil {
 		return err
 	}
 	for _, p := range private {

@@ -1,21 +1,27 @@
 package store
 
 import (
+	"database/sql"
+	"errors"
 	"iter"
 	"math"
 	"slices"
 
 	"entente.example/internal/limit"
+	"entente.example/internal/statement"
 	"entente.example/internal/store/sqlc"
 )
 
 // The iterators of this file give every row of a table as it stands, damaged or not, for whoever verifies. They read page
 // by page, sorted by primary key, and end after the first error. Hash columns may have any length here.
 
-// StatementRows gives all rows of table statement.
-func (v *View) StatementRows() iter.Seq2[sqlc.Statement, error] {
-	return pages(func(last *sqlc.Statement) ([]sqlc.Statement, error) {
-		p := sqlc.StatementsFromParams{Sha256: []byte{}, Limit: limit.Page}
+// pageRows is how many rows are read at once where one may hold 64 KiB or more.
+const pageRows = 100
+
+// StatementRows gives all rows of table statement, each with the number of rows that name it.
+func (v *View) StatementRows() iter.Seq2[sqlc.StatementsFromRow, error] {
+	return pages(pageRows, func(last *sqlc.StatementsFromRow) ([]sqlc.StatementsFromRow, error) {
+		p := sqlc.StatementsFromParams{Sha256: []byte{}, Limit: pageRows}
 		if last != nil {
 			p.Sha256 = next(last.Sha256)
 		}
@@ -32,36 +38,61 @@ func (v *View) CardRows() ([]sqlc.CardsRow, error) { return v.q.Cards(v.ctx) }
 // AgreementRows gives all rows of table agreement with their statements.
 func (v *View) AgreementRows() ([]sqlc.AgreementsRow, error) { return v.q.Agreements(v.ctx) }
 
-// ManifestRows gives all rows of table manifest.
-func (v *View) ManifestRows() iter.Seq2[sqlc.Manifest, error] {
-	return pages(func(last *sqlc.Manifest) ([]sqlc.Manifest, error) {
-		p := sqlc.ManifestsFromParams{Sha256: []byte{}, Limit: limit.Page}
+// HasCharterRow tells whether a row of table charter names that statement.
+func (v *View) HasCharterRow(hash statement.Hash) (bool, error) {
+	return there(v.q.CharterByHash(v.ctx, hash[:]))
+}
+
+// HasCardRow tells whether a row of table card names that statement.
+func (v *View) HasCardRow(hash statement.Hash) (bool, error) {
+	return there(v.q.CardByHash(v.ctx, hash[:]))
+}
+
+// HasAgreementRow tells whether a row of table agreement names that statement.
+func (v *View) HasAgreementRow(hash statement.Hash) (bool, error) {
+	return there(v.q.AgreementByHash(v.ctx, hash[:]))
+}
+
+func there[R any](_ R, err error) (bool, error) {
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// CaseRows gives, sorted and each once, every hash that a row of manifest, exchange or receipt names as its manifest, and
+// every hash that a leaf is about, which may be a statement's.
+func (v *View) CaseRows() iter.Seq2[[]byte, error] {
+	return pages(limit.Page, func(last *[]byte) ([][]byte, error) {
+		p := sqlc.CasesFromParams{First: []byte{}, Most: limit.Page}
 		if last != nil {
-			p.Sha256 = next(last.Sha256)
+			p.First = next(*last)
 		}
-		return v.q.ManifestsFrom(v.ctx, p)
+		return v.q.CasesFrom(v.ctx, p)
 	})
 }
+
+// ManifestRow gives the row of table manifest with that hash, or ErrNotFound.
+func (v *View) ManifestRow(manifest []byte) (sqlc.Manifest, error) {
+	return row(v.q.ManifestRow(v.ctx, manifest))
+}
+
+// ReceiptsOf gives the rows of table receipt with that manifest.
+func (v *View) ReceiptsOf(manifest []byte) ([]sqlc.Receipt, error) {
+	return v.q.ReceiptsAbout(v.ctx, manifest)
+}
+
+// Counts gives the numbers of rows of manifest, exchange and receipt.
+func (v *View) Counts() (sqlc.CountsRow, error) { return v.q.Counts(v.ctx) }
 
 // ExchangesOf gives the rows of table exchange with that manifest.
 func (v *View) ExchangesOf(manifest []byte) ([]sqlc.ExchangesOfRow, error) {
 	return v.q.ExchangesOf(v.ctx, manifest)
 }
 
-// ReceiptRows gives all rows of table receipt.
-func (v *View) ReceiptRows() iter.Seq2[sqlc.Receipt, error] {
-	return pages(func(last *sqlc.Receipt) ([]sqlc.Receipt, error) {
-		p := sqlc.ReceiptsFromParams{Sha256: []byte{}, Limit: limit.Page}
-		if last != nil {
-			p.Sha256 = next(last.Sha256)
-		}
-		return v.q.ReceiptsFrom(v.ctx, p)
-	})
-}
-
 // OutboxRows gives all rows of table outbox.
 func (v *View) OutboxRows() iter.Seq2[sqlc.Outbox, error] {
-	return pages(func(last *sqlc.Outbox) ([]sqlc.Outbox, error) {
+	return pages(limit.Page, func(last *sqlc.Outbox) ([]sqlc.Outbox, error) {
 		p := sqlc.OutboxFromParams{Statement: []byte{}, Most: limit.Page}
 		if last != nil {
 			p.Peer, p.Kind, p.Statement = last.Peer, last.Kind, next(last.Statement)
@@ -70,21 +101,35 @@ func (v *View) OutboxRows() iter.Seq2[sqlc.Outbox, error] {
 	})
 }
 
-// LeafRows gives all rows of table leaf.
-func (v *View) LeafRows() iter.Seq2[sqlc.Leaf, error] {
-	return pages(func(last *sqlc.Leaf) ([]sqlc.Leaf, error) {
-		p := sqlc.LeavesParams{Idx: math.MinInt64, Limit: limit.Page}
+// LeafRows gives the rows of table leaf from an index on, or all for a negative one.
+func (v *View) LeafRows(from int64) iter.Seq2[sqlc.Leaf, error] {
+	return pages(limit.Page, func(last *sqlc.Leaf) ([]sqlc.Leaf, error) {
+		p := sqlc.LeavesFromParams{Idx: least(from), Limit: limit.Page}
 		if last != nil {
 			p.Idx = last.Idx + 1
 		}
-		return v.q.Leaves(v.ctx, p)
+		return v.q.LeavesFrom(v.ctx, p)
 	})
 }
 
-// PrivateRows gives all rows of table private.
-func (v *View) PrivateRows() iter.Seq2[sqlc.Private, error] {
-	return pages(func(last *sqlc.Private) ([]sqlc.Private, error) {
-		p := sqlc.PrivateAfterParams{Leaf: math.MinInt64, Most: limit.Page}
+// LeavesAbout gives the leaves about a manifest, or about another statement, from an index on, oldest first.
+func (v *View) LeavesAbout(hash []byte, from int64) iter.Seq2[sqlc.LeavesAboutRow, error] {
+	return pages(limit.Page, func(last *sqlc.LeavesAboutRow) ([]sqlc.LeavesAboutRow, error) {
+		p := sqlc.LeavesAboutParams{About: hash, Idx: from, Limit: limit.Page}
+		if last != nil {
+			p.Idx = last.Idx + 1
+		}
+		return v.q.LeavesAbout(v.ctx, p)
+	})
+}
+
+// PrivateRows gives the rows of table private from a leaf on, or all for a negative one.
+func (v *View) PrivateRows(from int64) iter.Seq2[sqlc.Private, error] {
+	return pages(pageRows, func(last *sqlc.Private) ([]sqlc.Private, error) {
+		p := sqlc.PrivateAfterParams{Leaf: least(from), Most: pageRows}
+		if from > 0 {
+			p.Leaf, p.Field = from-1, "\U0010ffff" // behind every field of the leaf before
+		}
 		if last != nil {
 			p.Leaf, p.Field = last.Leaf, last.Field
 		}
@@ -92,10 +137,15 @@ func (v *View) PrivateRows() iter.Seq2[sqlc.Private, error] {
 	})
 }
 
-// TreeRows gives all rows of table tree.
-func (v *View) TreeRows() iter.Seq2[sqlc.Tree, error] {
-	return pages(func(last *sqlc.Tree) ([]sqlc.Tree, error) {
-		p := sqlc.HashesFromParams{Idx: math.MinInt64, Limit: limit.Page}
+// PrivateField gives the value of one private field of a leaf, or ErrNotFound.
+func (v *View) PrivateField(leaf int64, field string) ([]byte, error) {
+	return row(v.q.PrivateField(v.ctx, sqlc.PrivateFieldParams{Leaf: leaf, Field: field}))
+}
+
+// TreeRows gives the rows of table tree from an index on, or all for a negative one.
+func (v *View) TreeRows(from int64) iter.Seq2[sqlc.Tree, error] {
+	return pages(limit.Page, func(last *sqlc.Tree) ([]sqlc.Tree, error) {
+		p := sqlc.HashesFromParams{Idx: least(from), Limit: limit.Page}
 		if last != nil {
 			p.Idx = last.Idx + 1
 		}
@@ -103,11 +153,19 @@ func (v *View) TreeRows() iter.Seq2[sqlc.Tree, error] {
 	})
 }
 
+// least makes room for rows under 0, which only damage makes.
+func least(from int64) int64 {
+	if from <= 0 {
+		return math.MinInt64
+	}
+	return from
+}
+
 // CheckpointRows gives all rows of table checkpoint.
 func (v *View) CheckpointRows() ([]sqlc.Checkpoint, error) { return v.q.Checkpoints(v.ctx) }
 
-// pages iterates over what after gives for the last row of the page before, at first for nil.
-func pages[R any](after func(last *R) ([]R, error)) iter.Seq2[R, error] {
+// pages iterates over what after gives for the last row of the page before, at first for nil: size rows, or fewer at the end.
+func pages[R any](size int, after func(last *R) ([]R, error)) iter.Seq2[R, error] {
 	return func(yield func(R, error) bool) {
 		var last *R
 		for {
@@ -122,7 +180,7 @@ func pages[R any](after func(last *R) ([]R, error)) iter.Seq2[R, error] {
 					return
 				}
 			}
-			if len(page) < limit.Page {
+			if len(page) < size {
 				return
 			}
 			last = &page[len(page)-1]

@@ -82,10 +82,15 @@ CREATE INDEX outbox_by_peer ON outbox (peer, due, kind, statement);
 
 -- The log: leaves, what is private behind them, and the hashes of the Merkle tree in the order of
 -- golang.org/x/mod/sumdb/tlog.StoredHashIndex. Rows are only ever added.
+--
+-- about is the manifest that a leaf names, or else the statement that it names, so that all leaves about one exchange are
+-- found without reading the log; NULL where it names neither.
 CREATE TABLE leaf (
-    idx  BIGINT NOT NULL PRIMARY KEY,
-    body BYTEA  NOT NULL
+    idx   BIGINT NOT NULL PRIMARY KEY,
+    body  BYTEA  NOT NULL,
+    about BYTEA
 );
+CREATE INDEX leaf_by_about ON leaf (about, idx);
 
 CREATE TABLE private (
     leaf  BIGINT NOT NULL REFERENCES leaf (idx),

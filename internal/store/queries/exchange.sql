@@ -18,8 +18,21 @@ SELECT salt FROM manifest WHERE sha256 = $1;
 SELECT CAST(COALESCE(SUM(size + length(header) + CAST(sqlc.arg(extra) AS BIGINT)), 0) AS BIGINT) AS held FROM manifest
 WHERE sender = sqlc.arg(sender) AND length(header) IS NOT NULL;
 
--- name: ManifestsFrom :many
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;
+-- name: ManifestRow :one
+SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 = $1;
+
+-- Every hash that a row about exchanges names as its manifest, whether there is one or not, and what leaves are about.
+-- name: CasesFrom :many
+SELECT c.hash FROM (
+    SELECT a.hash FROM (SELECT m.sha256 AS hash FROM manifest m WHERE m.sha256 >= sqlc.arg(first) ORDER BY m.sha256 LIMIT sqlc.arg(most)) AS a
+    UNION SELECT b.hash FROM (SELECT x.manifest AS hash FROM exchange x WHERE x.manifest >= sqlc.arg(first) ORDER BY x.manifest LIMIT sqlc.arg(most)) AS b
+    UNION SELECT d.hash FROM (SELECT r.manifest AS hash FROM receipt r WHERE r.manifest >= sqlc.arg(first) ORDER BY r.manifest LIMIT sqlc.arg(most)) AS d
+    UNION SELECT e.hash FROM (SELECT l.about AS hash FROM leaf l WHERE l.about >= sqlc.arg(first) ORDER BY l.about LIMIT sqlc.arg(most)) AS e
+) AS c ORDER BY c.hash LIMIT sqlc.arg(most);
+
+-- name: Counts :one
+SELECT CAST((SELECT count(*) FROM manifest) AS BIGINT) AS manifests, CAST((SELECT count(*) FROM exchange) AS BIGINT) AS exchanges,
+    CAST((SELECT count(*) FROM receipt) AS BIGINT) AS receipts;
 
 -- name: InsertExchange :execrows
 INSERT INTO exchange (manifest, recipient, state, updated) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
@@ -90,5 +103,5 @@ SELECT sha256 FROM receipt WHERE manifest = $1 AND member = $2 AND kind = $3;
 -- name: Receipts :many
 SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.manifest = $1 AND r.member = $2 ORDER BY r.kind DESC;
 
--- name: ReceiptsFrom :many
-SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;
+-- name: ReceiptsAbout :many
+SELECT sha256, manifest, member, kind FROM receipt WHERE manifest = $1 ORDER BY member, kind;

@@ -2,13 +2,19 @@
 SELECT CAST(COALESCE(MAX(idx) + 1, 0) AS BIGINT) AS size FROM leaf;
 
 -- name: InsertLeaf :exec
-INSERT INTO leaf (idx, body) VALUES ($1, $2);
+INSERT INTO leaf (idx, body, about) VALUES ($1, $2, $3);
 
 -- name: Leaf :one
 SELECT body FROM leaf WHERE idx = $1;
 
 -- name: Leaves :many
 SELECT idx, body FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2;
+
+-- name: LeavesFrom :many
+SELECT idx, body, about FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2;
+
+-- name: LeavesAbout :many
+SELECT idx, body FROM leaf WHERE about = $1 AND idx >= $2 ORDER BY idx LIMIT $3;
 
 -- name: InsertPrivate :exec
 INSERT INTO private (leaf, field, salt, value) VALUES ($1, $2, $3, $4);
@@ -20,6 +26,9 @@ SELECT field, salt, value FROM private WHERE leaf = $1 ORDER BY field;
 SELECT leaf, field, salt, value FROM private
 WHERE leaf > sqlc.arg(leaf) OR (leaf = sqlc.arg(leaf) AND field > sqlc.arg(field))
 ORDER BY leaf, field LIMIT sqlc.arg(most);
+
+-- name: PrivateField :one
+SELECT value FROM private WHERE leaf = $1 AND field = $2;
 
 -- name: InsertHash :exec
 INSERT INTO tree (idx, hash) VALUES ($1, $2);

@@ -4,8 +4,22 @@ INSERT INTO statement (sha256, kind, raw) VALUES ($1, $2, $3) ON CONFLICT (sha25
 -- name: Statement :one
 SELECT raw FROM statement WHERE sha256 = $1;
 
+-- known counts the rows of the statement's own table that name it. A new table of statements needs a line here.
 -- name: StatementsFrom :many
-SELECT sha256, kind, raw FROM statement WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;
+SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
+    WHEN 'charter' THEN (SELECT count(*) FROM charter t WHERE t.sha256 = s.sha256)
+    WHEN 'card' THEN (SELECT count(*) FROM card t WHERE t.sha256 = s.sha256)
+    WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
+    WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
+    WHEN 'receipt' THEN (SELECT count(*) FROM receipt t WHERE t.sha256 = s.sha256)
+    ELSE 0 END AS BIGINT) AS known
+FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2;
+
+-- name: CharterByHash :one
+SELECT version FROM charter WHERE sha256 = $1;
+
+-- name: CardByHash :one
+SELECT version FROM card WHERE sha256 = $1;
 
 -- name: InsertCharter :execrows
 INSERT INTO charter (version, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;

@@ -36,11 +36,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.agreementsStmt, err = db.PrepareContext(ctx, agreements); err != nil {
 		return nil, fmt.Errorf("error preparing query Agreements: %w", err)
 	}
+	if q.cardByHashStmt, err = db.PrepareContext(ctx, cardByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query CardByHash: %w", err)
+	}
 	if q.cardByVersionStmt, err = db.PrepareContext(ctx, cardByVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query CardByVersion: %w", err)
 	}
 	if q.cardsStmt, err = db.PrepareContext(ctx, cards); err != nil {
 		return nil, fmt.Errorf("error preparing query Cards: %w", err)
+	}
+	if q.casesFromStmt, err = db.PrepareContext(ctx, casesFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query CasesFrom: %w", err)
+	}
+	if q.charterByHashStmt, err = db.PrepareContext(ctx, charterByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query CharterByHash: %w", err)
 	}
 	if q.charterByVersionStmt, err = db.PrepareContext(ctx, charterByVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query CharterByVersion: %w", err)
@@ -53,6 +62,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.checkpointsStmt, err = db.PrepareContext(ctx, checkpoints); err != nil {
 		return nil, fmt.Errorf("error preparing query Checkpoints: %w", err)
+	}
+	if q.countsStmt, err = db.PrepareContext(ctx, counts); err != nil {
+		return nil, fmt.Errorf("error preparing query Counts: %w", err)
 	}
 	if q.deleteCheckpointsBelowStmt, err = db.PrepareContext(ctx, deleteCheckpointsBelow); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteCheckpointsBelow: %w", err)
@@ -141,14 +153,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.leavesStmt, err = db.PrepareContext(ctx, leaves); err != nil {
 		return nil, fmt.Errorf("error preparing query Leaves: %w", err)
 	}
+	if q.leavesAboutStmt, err = db.PrepareContext(ctx, leavesAbout); err != nil {
+		return nil, fmt.Errorf("error preparing query LeavesAbout: %w", err)
+	}
+	if q.leavesFromStmt, err = db.PrepareContext(ctx, leavesFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query LeavesFrom: %w", err)
+	}
 	if q.manifestStmt, err = db.PrepareContext(ctx, manifest); err != nil {
 		return nil, fmt.Errorf("error preparing query Manifest: %w", err)
 	}
 	if q.manifestByIDStmt, err = db.PrepareContext(ctx, manifestByID); err != nil {
 		return nil, fmt.Errorf("error preparing query ManifestByID: %w", err)
 	}
-	if q.manifestsFromStmt, err = db.PrepareContext(ctx, manifestsFrom); err != nil {
-		return nil, fmt.Errorf("error preparing query ManifestsFrom: %w", err)
+	if q.manifestRowStmt, err = db.PrepareContext(ctx, manifestRow); err != nil {
+		return nil, fmt.Errorf("error preparing query ManifestRow: %w", err)
 	}
 	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
@@ -162,6 +180,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.privateAfterStmt, err = db.PrepareContext(ctx, privateAfter); err != nil {
 		return nil, fmt.Errorf("error preparing query PrivateAfter: %w", err)
 	}
+	if q.privateFieldStmt, err = db.PrepareContext(ctx, privateField); err != nil {
+		return nil, fmt.Errorf("error preparing query PrivateField: %w", err)
+	}
 	if q.receiptStmt, err = db.PrepareContext(ctx, receipt); err != nil {
 		return nil, fmt.Errorf("error preparing query Receipt: %w", err)
 	}
@@ -171,8 +192,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.receiptsStmt, err = db.PrepareContext(ctx, receipts); err != nil {
 		return nil, fmt.Errorf("error preparing query Receipts: %w", err)
 	}
-	if q.receiptsFromStmt, err = db.PrepareContext(ctx, receiptsFrom); err != nil {
-		return nil, fmt.Errorf("error preparing query ReceiptsFrom: %w", err)
+	if q.receiptsAboutStmt, err = db.PrepareContext(ctx, receiptsAbout); err != nil {
+		return nil, fmt.Errorf("error preparing query ReceiptsAbout: %w", err)
 	}
 	if q.retryStmt, err = db.PrepareContext(ctx, retry); err != nil {
 		return nil, fmt.Errorf("error preparing query Retry: %w", err)
@@ -217,6 +238,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing agreementsStmt: %w", cerr)
 		}
 	}
+	if q.cardByHashStmt != nil {
+		if cerr := q.cardByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cardByHashStmt: %w", cerr)
+		}
+	}
 	if q.cardByVersionStmt != nil {
 		if cerr := q.cardByVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing cardByVersionStmt: %w", cerr)
@@ -225,6 +251,16 @@ func (q *Queries) Close() error {
 	if q.cardsStmt != nil {
 		if cerr := q.cardsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing cardsStmt: %w", cerr)
+		}
+	}
+	if q.casesFromStmt != nil {
+		if cerr := q.casesFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing casesFromStmt: %w", cerr)
+		}
+	}
+	if q.charterByHashStmt != nil {
+		if cerr := q.charterByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing charterByHashStmt: %w", cerr)
 		}
 	}
 	if q.charterByVersionStmt != nil {
@@ -245,6 +281,11 @@ func (q *Queries) Close() error {
 	if q.checkpointsStmt != nil {
 		if cerr := q.checkpointsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing checkpointsStmt: %w", cerr)
+		}
+	}
+	if q.countsStmt != nil {
+		if cerr := q.countsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countsStmt: %w", cerr)
 		}
 	}
 	if q.deleteCheckpointsBelowStmt != nil {
@@ -392,6 +433,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing leavesStmt: %w", cerr)
 		}
 	}
+	if q.leavesAboutStmt != nil {
+		if cerr := q.leavesAboutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leavesAboutStmt: %w", cerr)
+		}
+	}
+	if q.leavesFromStmt != nil {
+		if cerr := q.leavesFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leavesFromStmt: %w", cerr)
+		}
+	}
 	if q.manifestStmt != nil {
 		if cerr := q.manifestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing manifestStmt: %w", cerr)
@@ -402,9 +453,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing manifestByIDStmt: %w", cerr)
 		}
 	}
-	if q.manifestsFromStmt != nil {
-		if cerr := q.manifestsFromStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing manifestsFromStmt: %w", cerr)
+	if q.manifestRowStmt != nil {
+		if cerr := q.manifestRowStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestRowStmt: %w", cerr)
 		}
 	}
 	if q.nextDueStmt != nil {
@@ -427,6 +478,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing privateAfterStmt: %w", cerr)
 		}
 	}
+	if q.privateFieldStmt != nil {
+		if cerr := q.privateFieldStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing privateFieldStmt: %w", cerr)
+		}
+	}
 	if q.receiptStmt != nil {
 		if cerr := q.receiptStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing receiptStmt: %w", cerr)
@@ -442,9 +498,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing receiptsStmt: %w", cerr)
 		}
 	}
-	if q.receiptsFromStmt != nil {
-		if cerr := q.receiptsFromStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing receiptsFromStmt: %w", cerr)
+	if q.receiptsAboutStmt != nil {
+		if cerr := q.receiptsAboutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing receiptsAboutStmt: %w", cerr)
 		}
 	}
 	if q.retryStmt != nil {
@@ -520,12 +576,16 @@ type Queries struct {
 	agreementByNameStmt        *sql.Stmt
 	agreementByVersionStmt     *sql.Stmt
 	agreementsStmt             *sql.Stmt
+	cardByHashStmt             *sql.Stmt
 	cardByVersionStmt          *sql.Stmt
 	cardsStmt                  *sql.Stmt
+	casesFromStmt              *sql.Stmt
+	charterByHashStmt          *sql.Stmt
 	charterByVersionStmt       *sql.Stmt
 	chartersStmt               *sql.Stmt
 	checkpointStmt             *sql.Stmt
 	checkpointsStmt            *sql.Stmt
+	countsStmt                 *sql.Stmt
 	deleteCheckpointsBelowStmt *sql.Stmt
 	dequeueStmt                *sql.Stmt
 	dueStmt                    *sql.Stmt
@@ -555,17 +615,20 @@ type Queries struct {
 	insertStatementStmt        *sql.Stmt
 	leafStmt                   *sql.Stmt
 	leavesStmt                 *sql.Stmt
+	leavesAboutStmt            *sql.Stmt
+	leavesFromStmt             *sql.Stmt
 	manifestStmt               *sql.Stmt
 	manifestByIDStmt           *sql.Stmt
-	manifestsFromStmt          *sql.Stmt
+	manifestRowStmt            *sql.Stmt
 	nextDueStmt                *sql.Stmt
 	outboxFromStmt             *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
+	privateFieldStmt           *sql.Stmt
 	receiptStmt                *sql.Stmt
 	receiptHashStmt            *sql.Stmt
 	receiptsStmt               *sql.Stmt
-	receiptsFromStmt           *sql.Stmt
+	receiptsAboutStmt          *sql.Stmt
 	retryStmt                  *sql.Stmt
 	saltStmt                   *sql.Stmt
 	setStateStmt               *sql.Stmt
@@ -582,12 +645,16 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		agreementByNameStmt:        q.agreementByNameStmt,
 		agreementByVersionStmt:     q.agreementByVersionStmt,
 		agreementsStmt:             q.agreementsStmt,
+		cardByHashStmt:             q.cardByHashStmt,
 		cardByVersionStmt:          q.cardByVersionStmt,
 		cardsStmt:                  q.cardsStmt,
+		casesFromStmt:              q.casesFromStmt,
+		charterByHashStmt:          q.charterByHashStmt,
 		charterByVersionStmt:       q.charterByVersionStmt,
 		chartersStmt:               q.chartersStmt,
 		checkpointStmt:             q.checkpointStmt,
 		checkpointsStmt:            q.checkpointsStmt,
+		countsStmt:                 q.countsStmt,
 		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
 		dequeueStmt:                q.dequeueStmt,
 		dueStmt:                    q.dueStmt,
@@ -617,17 +684,20 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertStatementStmt:        q.insertStatementStmt,
 		leafStmt:                   q.leafStmt,
 		leavesStmt:                 q.leavesStmt,
+		leavesAboutStmt:            q.leavesAboutStmt,
+		leavesFromStmt:             q.leavesFromStmt,
 		manifestStmt:               q.manifestStmt,
 		manifestByIDStmt:           q.manifestByIDStmt,
-		manifestsFromStmt:          q.manifestsFromStmt,
+		manifestRowStmt:            q.manifestRowStmt,
 		nextDueStmt:                q.nextDueStmt,
 		outboxFromStmt:             q.outboxFromStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
+		privateFieldStmt:           q.privateFieldStmt,
 		receiptStmt:                q.receiptStmt,
 		receiptHashStmt:            q.receiptHashStmt,
 		receiptsStmt:               q.receiptsStmt,
-		receiptsFromStmt:           q.receiptsFromStmt,
+		receiptsAboutStmt:          q.receiptsAboutStmt,
 		retryStmt:                  q.retryStmt,
 		saltStmt:                   q.saltStmt,
 		setStateStmt:               q.setStateStmt,

@@ -9,6 +9,62 @@ import (
 	"context"
 )
 
+const casesFrom = `-- name: CasesFrom :many
+SELECT c.hash FROM (
+    SELECT a.hash FROM (SELECT m.sha256 AS hash FROM manifest m WHERE m.sha256 >= $1 ORDER BY m.sha256 LIMIT $2) AS a
+    UNION SELECT b.hash FROM (SELECT x.manifest AS hash FROM exchange x WHERE x.manifest >= $1 ORDER BY x.manifest LIMIT $2) AS b
+    UNION SELECT d.hash FROM (SELECT r.manifest AS hash FROM receipt r WHERE r.manifest >= $1 ORDER BY r.manifest LIMIT $2) AS d
+    UNION SELECT e.hash FROM (SELECT l.about AS hash FROM leaf l WHERE l.about >= $1 ORDER BY l.about LIMIT $2) AS e
+) AS c ORDER BY c.hash LIMIT $2
+`
+
+type CasesFromParams struct {
+	First []byte
+	Most  int32
+}
+
+// Every hash that a row about exchanges names as its manifest, whether there is one or not, and what leaves are about.
+func (q *Queries) CasesFrom(ctx context.Context, arg CasesFromParams) ([][]byte, error) {
+	rows, err := q.query(ctx, q.casesFromStmt, casesFrom, arg.First, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items [][]byte
+	for rows.Next() {
+		var hash []byte
+		if err := rows.Scan(&hash); err != nil {
+			return nil, err
+		}
+		items = append(items, hash)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const counts = `-- name: Counts :one
+SELECT CAST((SELECT count(*) FROM manifest) AS BIGINT) AS manifests, CAST((SELECT count(*) FROM exchange) AS BIGINT) AS exchanges,
+    CAST((SELECT count(*) FROM receipt) AS BIGINT) AS receipts
+`
+
+type CountsRow struct {
+	Manifests int64
+	Exchanges int64
+	Receipts  int64
+}
+
+func (q *Queries) Counts(ctx context.Context) (CountsRow, error) {
+	row := q.queryRow(ctx, q.countsStmt, counts)
+	var i CountsRow
+	err := row.Scan(&i.Manifests, &i.Exchanges, &i.Receipts)
+	return i, err
+}
+
 const exchange = `-- name: Exchange :one
 SELECT e.manifest, m.sender, m.id, e.recipient, e.state, e.updated, m.created, m.size,
     CAST(COALESCE(o.attempts, 0) AS BIGINT) AS attempts, CAST(COALESCE(o.due, 0) AS BIGINT) AS due,
@@ -551,44 +607,23 @@ func (q *Queries) ManifestByID(ctx context.Context, arg ManifestByIDParams) (Man
 	return i, err
 }
 
-const manifestsFrom = `-- name: ManifestsFrom :many
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
+const manifestRow = `-- name: ManifestRow :one
+SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 = $1
 `
 
-type ManifestsFromParams struct {
-	Sha256 []byte
-	Limit  int32
-}
-
-func (q *Queries) ManifestsFrom(ctx context.Context, arg ManifestsFromParams) ([]Manifest, error) {
-	rows, err := q.query(ctx, q.manifestsFromStmt, manifestsFrom, arg.Sha256, arg.Limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Manifest
-	for rows.Next() {
-		var i Manifest
-		if err := rows.Scan(
-			&i.Sha256,
-			&i.Sender,
-			&i.ID,
-			&i.Created,
-			&i.Size,
-			&i.Header,
-			&i.Salt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+func (q *Queries) ManifestRow(ctx context.Context, sha256 []byte) (Manifest, error) {
+	row := q.queryRow(ctx, q.manifestRowStmt, manifestRow, sha256)
+	var i Manifest
+	err := row.Scan(
+		&i.Sha256,
+		&i.Sender,
+		&i.ID,
+		&i.Created,
+		&i.Size,
+		&i.Header,
+		&i.Salt,
+	)
+	return i, err
 }
 
 const receipt = `-- name: Receipt :one
@@ -657,17 +692,12 @@ func (q *Queries) Receipts(ctx context.Context, arg ReceiptsParams) ([][]byte, e
 	return items, nil
 }
 
-const receiptsFrom = `-- name: ReceiptsFrom :many
-SELECT sha256, manifest, member, kind FROM receipt WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
+const receiptsAbout = `-- name: ReceiptsAbout :many
+SELECT sha256, manifest, member, kind FROM receipt WHERE manifest = $1 ORDER BY member, kind
 `
 
-type ReceiptsFromParams struct {
-	Sha256 []byte
-	Limit  int32
-}
-
-func (q *Queries) ReceiptsFrom(ctx context.Context, arg ReceiptsFromParams) ([]Receipt, error) {
-	rows, err := q.query(ctx, q.receiptsFromStmt, receiptsFrom, arg.Sha256, arg.Limit)
+func (q *Queries) ReceiptsAbout(ctx context.Context, manifest []byte) ([]Receipt, error) {
+	rows, err := q.query(ctx, q.receiptsAboutStmt, receiptsAbout, manifest)
 	if err != nil {
 		return nil, err
 	}

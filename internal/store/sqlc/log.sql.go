@@ -128,16 +128,17 @@ func (q *Queries) InsertHash(ctx context.Context, arg InsertHashParams) error {
 }
 
 const insertLeaf = `-- name: InsertLeaf :exec
-INSERT INTO leaf (idx, body) VALUES ($1, $2)
+INSERT INTO leaf (idx, body, about) VALUES ($1, $2, $3)
 `
 
 type InsertLeafParams struct {
-	Idx  int64
-	Body []byte
+	Idx   int64
+	Body  []byte
+	About []byte
 }
 
 func (q *Queries) InsertLeaf(ctx context.Context, arg InsertLeafParams) error {
-	_, err := q.exec(ctx, q.insertLeafStmt, insertLeaf, arg.Idx, arg.Body)
+	_, err := q.exec(ctx, q.insertLeafStmt, insertLeaf, arg.Idx, arg.Body, arg.About)
 	return err
 }
 
@@ -182,8 +183,83 @@ type LeavesParams struct {
 	Limit int32
 }
 
-func (q *Queries) Leaves(ctx context.Context, arg LeavesParams) ([]Leaf, error) {
+type LeavesRow struct {
+	Idx  int64
+	Body []byte
+}
+
+func (q *Queries) Leaves(ctx context.Context, arg LeavesParams) ([]LeavesRow, error) {
 	rows, err := q.query(ctx, q.leavesStmt, leaves, arg.Idx, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LeavesRow
+	for rows.Next() {
+		var i LeavesRow
+		if err := rows.Scan(&i.Idx, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const leavesAbout = `-- name: LeavesAbout :many
+SELECT idx, body FROM leaf WHERE about = $1 AND idx >= $2 ORDER BY idx LIMIT $3
+`
+
+type LeavesAboutParams struct {
+	About []byte
+	Idx   int64
+	Limit int32
+}
+
+type LeavesAboutRow struct {
+	Idx  int64
+	Body []byte
+}
+
+func (q *Queries) LeavesAbout(ctx context.Context, arg LeavesAboutParams) ([]LeavesAboutRow, error) {
+	rows, err := q.query(ctx, q.leavesAboutStmt, leavesAbout, arg.About, arg.Idx, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LeavesAboutRow
+	for rows.Next() {
+		var i LeavesAboutRow
+		if err := rows.Scan(&i.Idx, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const leavesFrom = `-- name: LeavesFrom :many
+SELECT idx, body, about FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2
+`
+
+type LeavesFromParams struct {
+	Idx   int64
+	Limit int32
+}
+
+func (q *Queries) LeavesFrom(ctx context.Context, arg LeavesFromParams) ([]Leaf, error) {
+	rows, err := q.query(ctx, q.leavesFromStmt, leavesFrom, arg.Idx, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +267,7 @@ func (q *Queries) Leaves(ctx context.Context, arg LeavesParams) ([]Leaf, error) 
 	var items []Leaf
 	for rows.Next() {
 		var i Leaf
-		if err := rows.Scan(&i.Idx, &i.Body); err != nil {
+		if err := rows.Scan(&i.Idx, &i.Body, &i.About); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -276,6 +352,22 @@ func (q *Queries) PrivateAfter(ctx context.Context, arg PrivateAfterParams) ([]P
 		return nil, err
 	}
 	return items, nil
+}
+
+const privateField = `-- name: PrivateField :one
+SELECT value FROM private WHERE leaf = $1 AND field = $2
+`
+
+type PrivateFieldParams struct {
+	Leaf  int64
+	Field string
+}
+
+func (q *Queries) PrivateField(ctx context.Context, arg PrivateFieldParams) ([]byte, error) {
+	row := q.queryRow(ctx, q.privateFieldStmt, privateField, arg.Leaf, arg.Field)
+	var value []byte
+	err := row.Scan(&value)
+	return value, err
 }
 
 const size = `-- name: Size :one

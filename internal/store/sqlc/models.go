@@ -34,8 +34,9 @@ type Exchange struct {
 }
 
 type Leaf struct {
-	Idx  int64
-	Body []byte
+	Idx   int64
+	Body  []byte
+	About []byte
 }
 
 type Manifest struct {

@@ -111,6 +111,17 @@ func (q *Queries) Agreements(ctx context.Context) ([]AgreementsRow, error) {
 	return items, nil
 }
 
+const cardByHash = `-- name: CardByHash :one
+SELECT version FROM card WHERE sha256 = $1
+`
+
+func (q *Queries) CardByHash(ctx context.Context, sha256 []byte) (int64, error) {
+	row := q.queryRow(ctx, q.cardByHashStmt, cardByHash, sha256)
+	var version int64
+	err := row.Scan(&version)
+	return version, err
+}
+
 const cardByVersion = `-- name: CardByVersion :one
 SELECT sha256 FROM card WHERE member = $1 AND version = $2
 `
@@ -164,6 +175,17 @@ func (q *Queries) Cards(ctx context.Context) ([]CardsRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const charterByHash = `-- name: CharterByHash :one
+SELECT version FROM charter WHERE sha256 = $1
+`
+
+func (q *Queries) CharterByHash(ctx context.Context, sha256 []byte) (int64, error) {
+	row := q.queryRow(ctx, q.charterByHashStmt, charterByHash, sha256)
+	var version int64
+	err := row.Scan(&version)
+	return version, err
 }
 
 const charterByVersion = `-- name: CharterByVersion :one
@@ -301,7 +323,14 @@ func (q *Queries) Statement(ctx context.Context, sha256 []byte) ([]byte, error) 
 }
 
 const statementsFrom = `-- name: StatementsFrom :many
-SELECT sha256, kind, raw FROM statement WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
+SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
+    WHEN 'charter' THEN (SELECT count(*) FROM charter t WHERE t.sha256 = s.sha256)
+    WHEN 'card' THEN (SELECT count(*) FROM card t WHERE t.sha256 = s.sha256)
+    WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
+    WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
+    WHEN 'receipt' THEN (SELECT count(*) FROM receipt t WHERE t.sha256 = s.sha256)
+    ELSE 0 END AS BIGINT) AS known
+FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2
 `
 
 type StatementsFromParams struct {
@@ -309,16 +338,29 @@ type StatementsFromParams struct {
 	Limit  int32
 }
 
-func (q *Queries) StatementsFrom(ctx context.Context, arg StatementsFromParams) ([]Statement, error) {
+type StatementsFromRow struct {
+	Sha256 []byte
+	Kind   string
+	Raw    []byte
+	Known  int64
+}
+
+// known counts the rows of the statement's own table that name it. A new table of statements needs a line here.
+func (q *Queries) StatementsFrom(ctx context.Context, arg StatementsFromParams) ([]StatementsFromRow, error) {
 	rows, err := q.query(ctx, q.statementsFromStmt, statementsFrom, arg.Sha256, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Statement
+	var items []StatementsFromRow
 	for rows.Next() {
-		var i Statement
-		if err := rows.Scan(&i.Sha256, &i.Kind, &i.Raw); err != nil {
+		var i StatementsFromRow
+		if err := rows.Scan(
+			&i.Sha256,
+			&i.Kind,
+			&i.Raw,
+			&i.Known,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

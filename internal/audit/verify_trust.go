@@ -1,0 +1,155 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+
+	"entente.example/internal/member"
+	"entente.example/internal/statement"
+)
+
+// verifyTrust opens charters and cards, which sign themselves, and builds the history that all other keys come from.
+func (v *homeVerifier) verifyTrust() {
+	var charter *statement.Signed[statement.Charter]
+	charters, err := v.view.CharterRows()
+	v.failed("charter", err)
+	for _, r := range charters {
+		where := fmt.Sprintf("charter %d", r.Version)
+		s, err := statement.OpenSelfSigned[statement.Charter](r.Raw)
+		if err != nil {
+			v.report.add(where, "%v", err)
+			continue
+		}
+		v.row(where, s.Hash, r.Sha256)
+		v.equal(where, "version", r.Version, s.Terms.Version)
+		v.adopted(where, statement.EventCharter, s.Hash)
+		charter = s
+	}
+	var cards []*statement.Signed[statement.Card]
+	rows, err := v.view.CardRows()
+	v.failed("card", err)
+	for _, r := range rows {
+		where := fmt.Sprintf("card %s %d", r.Member, r.Version)
+		s, err := statement.OpenSelfSigned[statement.Card](r.Raw)
+		if err != nil {
+			v.report.add(where, "%v", err)
+			continue
+		}
+		v.row(where, s.Hash, r.Sha256)
+		v.equal(where, "member", r.Member, s.Terms.Member)
+		v.equal(where, "version", r.Version, s.Terms.Version)
+		v.adopted(where, statement.EventCard, s.Hash)
+		cards = append(cards, s)
+	}
+	if charter != nil {
+		if v.history, err = member.Found(charter, cards...); err != nil {
+			v.report.add("charter", "%v", err)
+		} else {
+			v.verifiers = v.history.Verifiers()
+		}
+	}
+	v.verifyAgreements()
+}
+
+func (v *homeVerifier) verifyAgreements() {
+	rows, err := v.view.AgreementRows()
+	v.failed("agreement", err)
+	for _, r := range rows {
+		where := fmt.Sprintf("agreement %s %d", r.Name, r.Version)
+		s, err := openWith[statement.Agreement](v, r.Raw)
+		if err != nil {
+			v.report.add(where, "%v", err)
+			continue
+		}
+		v.row(where, s.Hash, r.Sha256)
+		v.equal(where, "name", r.Name, s.Terms.Name)
+		v.equal(where, "version", r.Version, s.Terms.Version)
+		v.adopted(where, statement.EventAgreement, s.Hash)
+	}
+}
+
+// openWith opens a statement under the keys of these members, or of all.
+func openWith[T statement.Terms](v *homeVerifier, raw []byte, members ...string) (*statement.Signed[T], error) {
+	if v.history == nil {
+		return nil, errors.New("its signatures cannot be verified without a sound charter")
+	}
+	v.report.Statements++
+	if len(members) == 0 {
+		return statement.Open[T](raw, v.verifiers)
+	}
+	return statement.Open[T](raw, v.history.Verifiers(members...))
+}
+
+// row checks that a row names its statement.
+func (v *homeVerifier) row(where string, hash statement.Hash, column []byte) {
+	if string(column) != string(hash[:]) {
+		v.report.add(where, "its statement is %s, and not the one that the row names", hash.Short())
+	}
+}
+
+// equal compares a column with what the statement says.
+func (v *homeVerifier) equal(where, column string, got, want any) {
+	if got != want {
+		v.report.add(where, "the column %s says %.80q, the statement %.80q", column, fmt.Sprint(got), fmt.Sprint(want))
+	}
+}
+
+// adopted looks for the leaf that says that a statement was adopted.
+func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash statement.Hash) {
+	first := int64(-1)
+	for r, err := range v.view.LeavesAbout(hash[:], 0) {
+		if v.failed(where, err) {
+			return
+		}
+		if l, err := statement.ParseLeaf(r.Body); err != nil || l.Kind != kind || l.Statement == nil || *l.Statement != hash {
+			continue // what is wrong with the leaf is found where the log is read
+		}
+		if first >= 0 {
+			v.report.add(fmt.Sprintf("leaf %d", r.Idx), "it records what leaf %d records", first)
+			return
+		}
+		first = r.Idx
+	}
+	if first < 0 {
+		v.report.add(where, "the log has no leaf %q about it", kind)
+	}
+}
+
+// adoption looks for the row of a leaf that says that a statement was adopted. A new kind of such leaves needs a line here.
+func (v *homeVerifier) adoption(where string, l statement.Leaf) {
+	rows := map[statement.EventKind]func(statement.Hash) (bool, error){
+		statement.EventCharter: v.view.HasCharterRow, statement.EventCard: v.view.HasCardRow, statement.EventAgreement: v.view.HasAgreementRow,
+	}
+	has := rows[l.Kind]
+	if has == nil {
+		return
+	}
+	if l.Statement == nil || l.Manifest != nil {
+		v.report.add(where, "a leaf %q must name the statement that it is about, and no manifest", l.Kind)
+		return
+	}
+	if there, err := has(*l.Statement); !v.failed(where, err) && !there {
+		v.report.add(where, "it says %q, and the row about that is missing", l.Kind)
+	}
+}
+
+// mostAgreements bounds the agreements that are kept at hand. Most decisions are about the same few.
+const mostAgreements = 64
+
+// agreement gives an agreement that this home has, verified; nil if there is none, or none that is sound.
+func (v *homeVerifier) agreement(hash statement.Hash) *statement.Agreement {
+	if a, known := v.agreements[hash]; known {
+		return a
+	}
+	if len(v.agreements) == mostAgreements {
+		clear(v.agreements)
+	}
+	v.agreements[hash] = nil
+	if row, err := v.view.AgreementByHash(hash); err == nil {
+		if s, err := openWith[statement.Agreement](v, row.Raw); err == nil && s.Hash == hash {
+			s.Terms.Prose = "" // the longest part, and nothing is decided by it
+			v.agreements[hash] = &s.Terms
+		}
+	}
+	return v.agreements[hash]
+}
