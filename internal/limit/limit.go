@@ -36,6 +36,19 @@ const (
 	Reasons = 40
 	// Purposes bounds the purposes that an agreement lists.
 	Purposes = 64
+	// CompromisedKeys bounds the keys that one card declares compromised: all those of two earlier cards, and more on later cards.
+	CompromisedKeys = 10
+	// Amendments bounds the amendments that a history keeps, forks among them: one a week for twenty years.
+	Amendments = 1024
+	// Leaves bounds the amendments by which one member leaves. It signs them alone, so nothing else would bound them; one is
+	// enough, and the others can only come from a member that means harm.
+	Leaves = 8
+	// Auditors bounds the persons of members whom a charter lets read all logs.
+	Auditors = 64
+	// OutsideWitnesses bounds the witnesses in a charter that are no members. Each answers for every checkpoint.
+	OutsideWitnesses = 16
+	// URL bounds the address of an outside witness.
+	URL = 512
 	// CA bounds a member's CA bundle in PEM: a few certificates.
 	CA = 16 << 10
 )
@@ -89,6 +102,9 @@ const (
 	AuthorityLife = 10 * 365 * 24 * time.Hour
 	// CertificateWarning is when the node begins to warn before a certificate of its own expires.
 	CertificateWarning = 30 * 24 * time.Hour
+	// KeyRetirement is how long a key that a newer card replaced is still accepted: what was signed with it may be on its way,
+	// and a node may have been away.
+	KeyRetirement = 30 * 24 * time.Hour
 	// Adoption is how long a draft of a charter waits for its signatures.
 	Adoption = 90 * 24 * time.Hour
 )

@@ -12,64 +12,87 @@ import (
 // use is what a key is for, and whose it is.
 type use struct{ member, purpose string }
 
-// checkKeys finds a public key that occurs twice in the alliance: in two members' cards, or for two purposes of one. Keys
-// are compared by their bytes; a name in front of them, or another hash of name and key, makes no other key.
-func checkKeys(members []statement.CharterMember, cards map[string]*statement.Signed[statement.Card]) error {
-	seen := map[string]use{}
-	for _, m := range members {
-		card := cards[m.Name].Terms
-		for _, k := range []struct{ purpose, vkey string }{
-			{"statement", card.Statement}, {"recovery", card.Recovery}, {"log", card.Log}, {"witness", card.Witness},
-		} {
-			key, err := statement.KeyBytes(k.vkey)
-			if err != nil {
-				return fault.New(fault.Invalid, askForCard(m.Name), "found alliance: read the %s key of %q: %w", k.purpose, m.Name, err)
-			}
-			if weak(key) {
-				return fault.New(fault.Invalid, askForCard(m.Name), "found alliance: the %s key of %q is one under which anybody can forge signatures", k.purpose, m.Name)
-			}
-			if err := claim(seen, "ed25519 "+string(key), use{m.Name, k.purpose}); err != nil {
-				return err
-			}
+// claimCard notes all public keys of a card as used, and refuses a key that anybody has used before: another member, the
+// same member for another purpose, or on an earlier card than the one just before. Keys are compared by their bytes; a
+// name in front of them, or another hash of name and key, makes no other key. Two keys of one name and hash are refused as
+// well, because signature lines could not tell them apart.
+func claimCard(doing string, seen map[string]use, card statement.Card, before *statement.Card) error {
+	keys, err := keysOn(doing, card)
+	if err != nil {
+		return err
+	}
+	still := map[string]bool{}
+	if before != nil {
+		old, err := keysOn(doing, *before)
+		if err != nil {
+			return err
 		}
-		for _, k := range []struct{ purpose, vkey string }{{"log ML-DSA", card.LogMLDSA}, {"witness ML-DSA", card.WitnessMLDSA}} {
-			key, err := statement.MLDSAKeyBytes(k.vkey)
-			if err != nil {
-				return fault.New(fault.Invalid, askForCard(m.Name), "found alliance: read the %s key of %q: %w", k.purpose, m.Name, err)
-			}
-			if err := claim(seen, "mldsa "+string(key), use{m.Name, k.purpose}); err != nil {
-				return err
-			}
+		for _, k := range old {
+			still[k.key+" "+k.purpose] = true
 		}
-		for _, s := range card.Sealing {
-			if err := claim(seen, "age "+s.Recipient, use{m.Name, "sealing"}); err != nil {
-				return err
-			}
+	}
+	for _, k := range keys {
+		if still[k.key+" "+k.purpose] {
+			continue
 		}
-		for _, certificate := range certificates(card.CA) {
-			if err := claim(seen, "ca "+certificate, use{m.Name, "CA"}); err != nil {
-				return err
-			}
+		if err := claim(doing, seen, k.key, use{card.Member, k.purpose}, before != nil); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// used is one public key on a card: its bytes, in front of them what sort they are.
+type used struct{ key, purpose string }
+
+// keysOn lists the public keys on a card, and refuses those under which anybody can sign.
+func keysOn(doing string, card statement.Card) ([]used, error) {
+	var list []used
+	for _, k := range []struct{ purpose, vkey string }{
+		{PurposeStatement, card.Statement}, {PurposeRecovery, card.Recovery}, {PurposeLog, card.Log}, {PurposeWitness, card.Witness},
+	} {
+		key, err := statement.KeyBytes(k.vkey)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, askForCard(card.Member), "%s: read the %s key of %q: %w", doing, k.purpose, card.Member, err)
+		}
+		if weak(key) {
+			return nil, fault.New(fault.Invalid, askForCard(card.Member), "%s: the %s key of %q is one under which anybody can forge signatures", doing, k.purpose, card.Member)
+		}
+		list = append(list, used{"ed25519 " + string(key), k.purpose}, used{"id " + statement.KeyID(k.vkey), k.purpose})
+	}
+	for _, k := range []struct{ purpose, vkey string }{{PurposeLogMLDSA, card.LogMLDSA}, {PurposeWitnessMLDSA, card.WitnessMLDSA}} {
+		key, err := statement.MLDSAKeyBytes(k.vkey)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, askForCard(card.Member), "%s: read the %s key of %q: %w", doing, k.purpose, card.Member, err)
+		}
+		list = append(list, used{"mldsa " + string(key), k.purpose}, used{"id " + statement.KeyID(k.vkey), k.purpose})
+	}
+	for _, s := range card.Sealing {
+		list = append(list, used{"age " + s.Recipient, "sealing"})
+	}
+	for _, certificate := range certificates(card.CA) {
+		list = append(list, used{"ca " + certificate, "CA"})
+	}
+	return list, nil
+}
+
 // claim notes that a key is used, and refuses if it already is.
-func claim(seen map[string]use, key string, u use) error {
+func claim(doing string, seen map[string]use, key string, u use, renewal bool) error {
 	first, twice := seen[key]
 	seen[key] = u
 	switch {
 	case !twice:
 		return nil
+	case first == u && renewal:
+		return fault.New(fault.Invalid, askForCard(u.member), "%s: the card of %q lists a %s key that it had before and replaced, or lists one twice", doing, u.member, u.purpose)
 	case first == u:
-		return fault.New(fault.Invalid, askForCard(u.member), "found alliance: the card of %q lists one %s key twice", u.member, u.purpose)
+		return fault.New(fault.Invalid, askForCard(u.member), "%s: the card of %q lists one %s key twice", doing, u.member, u.purpose)
 	case first.member == u.member:
-		return fault.New(fault.Invalid, askForCard(u.member), "found alliance: the card of %q lists one key for two purposes, %s and %s", u.member, first.purpose, u.purpose)
+		return fault.New(fault.Invalid, askForCard(u.member), "%s: the card of %q lists one key for two purposes, %s and %s", doing, u.member, first.purpose, u.purpose)
 	}
 	return fault.New(fault.Invalid,
-		fmt.Sprintf("found nothing with these cards; ask %s and %s whose key it is, for one of them has copied it", first.member, u.member),
-		"found alliance: the %s key of %q is also the %s key of %q", u.purpose, u.member, first.purpose, first.member)
+		fmt.Sprintf("take none of these cards; ask %s and %s whose key it is, for one of them has copied it", first.member, u.member),
+		"%s: the %s key of %q is also the %s key of %q", doing, u.purpose, u.member, first.purpose, first.member)
 }
 
 // certificates takes a CA bundle apart, so that white space and comments around a certificate do not make it another one.

@@ -1,12 +1,14 @@
 // Package member knows the members of an alliance: who they are, with which keys, in which standing.
 //
-// What it knows it takes from a charter and the members' cards, whose signatures package statement has verified. What no
+// What it knows it takes from a charter, its amendments and the members' cards, whose signatures package statement has verified. What no
 // single text can show is checked here: that every member of the charter has exactly the card that the charter pins,
 // and that no public key occurs twice in the alliance. The second matters because the signature on a note does not cover
 // the key's name. Whoever could list another member's key as its own would have one signature counted for two members.
 //
 //	h, err := member.Found(charter, alphaCard, bravoCard)
 //	receipt, err := statement.Open[statement.Receipt](raw, h.Verifiers("bravo"))
+//	card, err := h.OpenCard(raw)
+//	h, err = h.Renew(card)
 //
 // The package does no I/O. A History never changes after it was made, so it may be used concurrently.
 package member
@@ -26,7 +28,7 @@ import (
 // Member is one member as its charter and its newest card describe it.
 type Member struct {
 	Name         string
-	Standing     string // statement.GoodStanding, if it may exchange documents
+	Standing     string // statement.GoodStanding if it may exchange documents; else statement.Suspended, statement.Left or InDoubt
 	Address      string // HOST:PORT of its peer port
 	Jurisdiction string // ISO 3166-1 alpha-2, or empty
 	Statement    note.Verifier
@@ -44,11 +46,22 @@ type Member struct {
 	Card         statement.Hash
 }
 
-// History is who was a member, when, and in what standing. So far an alliance has one charter, the founding one.
+// History is who was a member, when, with which keys, and in what standing: the founding charter, the amendments after it, and
+// every member's cards. It is a function of these texts alone; in which order they came makes no difference to what it
+// says of charters and standing.
 type History struct {
-	alliance string
-	founding statement.Hash
-	members  []Member // sorted by name
+	founding   *statement.Signed[statement.Charter]
+	chains     map[statement.Hash][]*statement.Signed[statement.Card] // by the hash of the first card; oldest card first
+	seen       map[string]use                                         // every public key that was ever on a card
+	rings      map[statement.Hash][]Key                               // the keys of each chain, by the same hash
+	amendments map[statement.Hash]*statement.Signed[statement.Amendment]
+
+	// What follows from these, see derive.
+	newest  *state
+	states  map[statement.Hash]*state
+	fork    *Fork
+	members []Member         // sorted by name
+	keys    map[string][]Key // by member; not to be changed
 }
 
 // Found begins the history of an alliance with its founding charter and the first cards of all its members, in any order.
@@ -65,15 +78,24 @@ func Found(charter *statement.Signed[statement.Charter], cards ...*statement.Sig
 	if err != nil {
 		return nil, err
 	}
-	h := &History{alliance: charter.Terms.Alliance, founding: charter.Hash}
+	h := &History{founding: charter, chains: map[statement.Hash][]*statement.Signed[statement.Card]{}, seen: map[string]use{},
+		rings: map[statement.Hash][]Key{}, amendments: map[statement.Hash]*statement.Signed[statement.Amendment]{}}
 	for _, listed := range charter.Terms.Members {
-		m, err := join(listed, byMember[listed.Name])
-		if err != nil {
+		card := byMember[listed.Name]
+		if err := fits(listed, card); err != nil {
 			return nil, err
 		}
-		h.members = append(h.members, m)
 	}
-	if err := checkKeys(charter.Terms.Members, byMember); err != nil {
+	for _, listed := range charter.Terms.Members {
+		card := byMember[listed.Name]
+		if err := claimCard("found alliance", h.seen, card.Terms, nil); err != nil {
+			return nil, err
+		}
+		if err := h.setChain(card.Hash, []*statement.Signed[statement.Card]{card}); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.derive(); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -120,10 +142,10 @@ func sortCards(charter *statement.Signed[statement.Charter], cards []*statement.
 	return byMember, nil
 }
 
-// join makes a member of its line in the charter and its card, which must agree.
-func join(listed statement.CharterMember, card *statement.Signed[statement.Card]) (Member, error) {
+// fits checks that a member's line in the charter and its card agree.
+func fits(listed statement.CharterMember, card *statement.Signed[statement.Card]) error {
 	if card.Hash != listed.Card {
-		return Member{}, fault.New(fault.Invalid,
+		return fault.New(fault.Invalid,
 			fmt.Sprintf("have %s read the fingerprint of its card to you over the telephone; if it is that of the card, draft the charter again", listed.Name),
 			"found alliance: the card of %q has the fingerprint %s, but the charter names a card with %s",
 			listed.Name, statement.Fingerprint(card.Hash), statement.Fingerprint(listed.Card))
@@ -133,12 +155,17 @@ func join(listed statement.CharterMember, card *statement.Signed[statement.Card]
 		{"recovery", listed.Recovery, card.Terms.Recovery},
 	} {
 		if k.charter != k.card {
-			return Member{}, fault.New(fault.Invalid, "draft the charter again from the cards with `entente charter draft`",
+			return fault.New(fault.Invalid, "draft the charter again from the cards with `entente charter draft`",
 				"found alliance: the %s key of %q is not the same in the charter and on its card", k.purpose, listed.Name)
 		}
 	}
+	return nil
+}
+
+// describe makes a member of its standing and its newest card.
+func describe(name, standing string, card *statement.Signed[statement.Card]) (Member, error) {
 	c := card.Terms
-	m := Member{Name: listed.Name, Standing: listed.Standing, Address: c.Address, Jurisdiction: c.Jurisdiction,
+	m := Member{Name: name, Standing: standing, Address: c.Address, Jurisdiction: c.Jurisdiction,
 		StatementKey: c.Statement, RecoveryKey: c.Recovery, LogKey: c.Log, WitnessKey: c.Witness, LogMLDSA: c.LogMLDSA, WitnessMLDSA: c.WitnessMLDSA,
 		Sealing: slices.Clone(c.Sealing), CA: []byte(c.CA), Card: card.Hash}
 	for _, k := range []struct {
@@ -150,7 +177,7 @@ func join(listed statement.CharterMember, card *statement.Signed[statement.Card]
 	} {
 		v, err := note.NewVerifier(k.vkey)
 		if err != nil {
-			return Member{}, fault.New(fault.Invalid, askForCard(listed.Name), "found alliance: read the %s key of %q: %w", k.purpose, listed.Name, err)
+			return Member{}, fault.New(fault.Invalid, askForCard(name), "read the %s key of %q: %w", k.purpose, name, err)
 		}
 		*k.to = v
 	}
@@ -172,31 +199,46 @@ func (h *History) Member(name string) (Member, bool) {
 func (h *History) Members() []Member { return slices.Clone(h.members) }
 
 // Name is the alliance's name, for people. It identifies nothing.
-func (h *History) Name() string { return h.alliance }
+func (h *History) Name() string { return h.founding.Terms.Alliance }
 
 // Alliance is the hash of the founding charter, which identifies the alliance for ever.
-func (h *History) Alliance() statement.Hash { return h.founding }
+func (h *History) Alliance() statement.Hash { return h.founding.Hash }
 
-// Newest is the hash of the newest charter.
-func (h *History) Newest() statement.Hash { return h.founding }
+// Charter is the founding charter.
+func (h *History) Charter() *statement.Signed[statement.Charter] { return h.founding }
 
-// Knows tells whether a charter belongs to this alliance's chain.
-func (h *History) Knows(charter statement.Hash) bool { return charter == h.founding }
+// Auditors are the persons whom the founding charter lets read the logs of all members, as spiffe://MEMBER/person/NAME, sorted.
+// The caller owns the slice.
+func (h *History) Auditors() []string { return slices.Clone(h.founding.Terms.Auditors) }
 
-// InGoodStanding tells whether the newest charter has the member in good standing. Who is no member is not.
+// IsAuditor tells whether the founding charter names that person as an auditor, and its member is in good standing now.
+func (h *History) IsAuditor(member, person string) bool {
+	return slices.Contains(h.founding.Terms.Auditors, "spiffe://"+member+"/person/"+person) && h.InGoodStanding(member)
+}
+
+// OutsideWitnesses are the witnesses in the founding charter that are no members, sorted by name. The caller owns the slice.
+func (h *History) OutsideWitnesses() []statement.OutsideWitness {
+	return slices.Clone(h.founding.Terms.Witnesses)
+}
+
+// InGoodStanding tells whether the newest charter has the member in good standing. Who is no member is not, nor is
+// anybody concerned in an open fork.
 func (h *History) InGoodStanding(name string) bool {
 	m, ok := h.Member(name)
 	return ok && m.Standing == statement.GoodStanding
 }
 
-// Verifiers gives the statement keys of the named members, or of all members if none is named. Names that are not
-// members' are left out, so a signature in such a name is one by an unknown key.
-func (h *History) Verifiers(members ...string) note.Verifiers {
-	var list []note.Verifier
+// Quorum is how many witnesses must have co-signed a member's checkpoint: one with up to three members in good standing,
+// then more than half of the others.
+func (h *History) Quorum() int {
+	good := 0
 	for _, m := range h.members {
-		if len(members) == 0 || slices.Contains(members, m.Name) {
-			list = append(list, m.Statement)
+		if m.Standing == statement.GoodStanding {
+			good++
 		}
 	}
-	return note.VerifierList(list...)
+	if good <= 3 {
+		return 1
+	}
+	return (good-1)/2 + 1
 }

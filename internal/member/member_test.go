@@ -229,9 +229,9 @@ func TestFoundRefusesKeysThatOccurTwice(t *testing.T) {
 		{"recovery key of another", func(t *testing.T, f []*founder) { f[2].recovery = relabel(t, "bravo/recovery", "charlie/recovery") },
 			`the recovery key of "charlie" is also the recovery key of "bravo"`},
 		{"post-quantum log key is another's", func(_ *testing.T, f []*founder) { f[1].logMLDSA = f[0].logMLDSA },
-			`the log ML-DSA key of "bravo" is also the log ML-DSA key of "alpha"`},
+			`the log-mldsa key of "bravo" is also the log-mldsa key of "alpha"`},
 		{"post-quantum keys are one", func(_ *testing.T, f []*founder) { f[1].witnessMLDSA = f[1].logMLDSA },
-			`one key for two purposes, log ML-DSA and witness ML-DSA`},
+			`one key for two purposes, log-mldsa and witness-mldsa`},
 		{"log key is another's witness key", func(t *testing.T, f []*founder) { f[1].log = relabel(t, "alpha/witness", "bravo/log/1") },
 			`the log key of "bravo" is also the witness key of "alpha"`},
 		{"witness key is another's statement key", func(t *testing.T, f []*founder) { f[2].witness = relabel(t, "alpha/statement", "charlie/witness") },
@@ -282,7 +282,7 @@ func TestFoundRefusesCardsThatDoNotFit(t *testing.T) {
 	charter := charterOf(t, founders, cards)
 
 	newer := *founders[1]
-	newer.card.Version = 2
+	newer.card.Version, newer.card.Previous = 2, cards[1].Hash
 	newerCard := newer.sign(t)
 	stranger := newFounder(t, "delta").sign(t)
 	nameless := newFounder(t, "alpha")

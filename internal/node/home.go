@@ -216,19 +216,7 @@ func history(self string, charters, cards [][]byte) (*member.History, error) {
 	if len(charters) == 0 {
 		return nil, fault.New(fault.NotFound, "found one as docs/founding.md says: entente charter draft, sign, adopt", "%s belongs to no alliance yet", self)
 	}
-	charter, err := statement.OpenSelfSigned[statement.Charter](charters[0])
-	if err != nil {
-		return nil, fmt.Errorf("read charter: %w", err)
-	}
-	var signed []*statement.Signed[statement.Card]
-	for _, raw := range cards {
-		c, err := statement.OpenSelfSigned[statement.Card](raw)
-		if err != nil {
-			return nil, fmt.Errorf("read card: %w", err)
-		}
-		signed = append(signed, c)
-	}
-	found, err := member.Found(charter, signed...)
+	found, err := member.Restore(charters, cards)
 	if err != nil {
 		return nil, fmt.Errorf("read charter: %w", err)
 	}

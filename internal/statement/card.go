@@ -3,6 +3,7 @@ package statement
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 type Card struct {
 	Member       string       `toml:"member"`
 	Version      int64        `toml:"version"`
+	Previous     Hash         `toml:"previous_sha256,omitempty"` // the card before; version 1 has none
 	Created      time.Time    `toml:"created"`
 	Address      string       `toml:"address"`                // HOST:PORT of the peer port
 	Jurisdiction string       `toml:"jurisdiction,omitempty"` // ISO 3166-1 alpha-2, or empty
@@ -27,6 +29,14 @@ type Card struct {
 	WitnessMLDSA string       `toml:"witness_mldsa_key"`
 	CA           string       `toml:"ca"` // certificates in PEM, opaque here
 	Sealing      []SealingKey `toml:"sealing"`
+	// Compromised are keys of earlier cards that must not be trusted any more, sorted by key. At most limit.CompromisedKeys.
+	Compromised []CompromisedKey `toml:"compromised"`
+}
+
+// CompromisedKey is a key of an earlier card that somebody else may have had, from a time on.
+type CompromisedKey struct {
+	Key   string    `toml:"key"`   // NAME+HASH+BASE64, Ed25519 or ML-DSA-44
+	Since time.Time `toml:"since"` // not after the card's Created
 }
 
 // SealingKey is a key to which documents for the member are sealed.
@@ -53,6 +63,9 @@ func (c Card) validate() error {
 	}
 	if c.Version < 1 {
 		return wrong("version", "begins with 1")
+	}
+	if c.Previous.IsZero() != (c.Version == 1) {
+		return wrong("previous_sha256", "every card but the first names the one before it")
 	}
 	if err := validTime("created", c.Created); err != nil {
 		return err
@@ -94,6 +107,38 @@ func (c Card) validate() error {
 		}
 		if data, ok := strings.CutPrefix(s.Recipient, "age1pq1"); !ok || len(s.Recipient) > limit.Recipient || !isAlphanumeric(data) {
 			return wrongIn(i, "recipient", "must be a post-quantum hybrid age recipient, age1pq1…, in lower case")
+		}
+	}
+	return c.validateCompromised()
+}
+
+// validateCompromised checks what a single card can show. Whether the keys stood on earlier cards is package member's business.
+func (c Card) validateCompromised() error {
+	if len(c.Compromised) > limit.CompromisedKeys {
+		return wrong("compromised", "must be at most %d keys", limit.CompromisedKeys)
+	}
+	if len(c.Compromised) > 0 && c.Version == 1 {
+		return wrong("compromised", "before the first card there were no keys")
+	}
+	for i, k := range c.Compromised {
+		name := keyName(k.Key)
+		if name != c.Member+"/statement" && name != c.Member+"/witness" && ValidLog(name, c.Member) != nil {
+			return wrongIn(i, "key", "must be a statement, witness or log key of %s", c.Member)
+		}
+		if checkKey(i, "key", k.Key, name) != nil && checkMLDSAKey("key", k.Key, name) != nil {
+			return wrongIn(i, "key", "not an Ed25519 or ML-DSA-44 verifier key in its one spelling")
+		}
+		if slices.Contains([]string{c.Statement, c.Log, c.LogMLDSA, c.Witness, c.WitnessMLDSA}, k.Key) {
+			return wrongIn(i, "key", "is one of the keys that this card itself lists")
+		}
+		if i > 0 && c.Compromised[i-1].Key >= k.Key {
+			return wrongIn(i, "key", "the keys must be sorted without repetition")
+		}
+		if err := validTime("since", k.Since); err != nil {
+			return wrongIn(i, "since", "is missing, or not in the years %d to %d", firstYear, lastYear)
+		}
+		if k.Since.After(c.Created) {
+			return wrongIn(i, "since", "is after created")
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hpke"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -235,6 +236,31 @@ func charter(t testing.TB, members ...string) statement.Charter {
 			Statement: testKey(t, m+"/statement").Public, Recovery: testKey(t, m+"/recovery").Public, Card: hashOf("card of " + m)})
 	}
 	return c
+}
+
+// amendments are one of each change.
+func amendments(t testing.TB) []statement.Amendment {
+	t.Helper()
+	base := statement.Amendment{Alliance: hashOf("charter"), Version: 2, Previous: hashOf("charter"), Created: noon, AdoptBy: noon.AddDate(0, 0, 7),
+		Member: "charlie", SignedBy: []string{"alpha", "bravo"}}
+	suspend, reinstate, leave, admit, settle := base, base, base, base, base
+	suspend.Change, reinstate.Change = statement.Suspend, statement.Reinstate
+	leave.Change, leave.SignedBy = statement.Leave, []string{"charlie"}
+	admit.Change, admit.Member, admit.SignedBy = statement.Admit, "delta", []string{"alpha", "bravo", "delta"}
+	admit.Statement, admit.Recovery, admit.Card = testKey(t, "delta/statement").Public, testKey(t, "delta/recovery").Public, hashOf("card of delta")
+	settle.Change, settle.Member, settle.Version, settle.Forks = statement.Settle, "", 3, []statement.Hash{hashOf("fork b"), hashOf("fork a")}
+	if settle.Forks[0].String() > settle.Forks[1].String() {
+		slices.Reverse(settle.Forks)
+	}
+	return []statement.Amendment{suspend, reinstate, leave, admit, settle}
+}
+
+// cosigner is an Ed25519 verifier key of signature type 0x04, as outside witnesses publish them.
+func cosigner(t testing.TB, name string) string {
+	t.Helper()
+	typed := append([]byte{4}, ed25519.NewKeyFromSeed(seed(name)).Public().(ed25519.PublicKey)...)
+	sum := sha256.Sum256(append([]byte(name+"\n"), typed...))
+	return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(typed))
 }
 
 func statementKeys(members ...string) []string {

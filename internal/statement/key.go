@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"entente.example/internal/limit"
 )
 
 // Key is a signing key with its public half. It implements note.Signer, and prints only its public half.
@@ -98,6 +100,7 @@ func KeyBytes(vkey string) (ed25519.PublicKey, error) {
 // The bytes in front of a public key in its notation, which say what it is for: C2SP signed-note and tlog-cosignature.
 const (
 	typeEd25519   = 0x01
+	typeCosigned  = 0x04 // Ed25519, for co-signatures with a time
 	typeMLDSA     = 0x06
 	mldsaKeyBytes = 1312 // of an ML-DSA-44 public key, FIPS 204 table 2
 )
@@ -108,12 +111,10 @@ func MLDSAKey(name string, public []byte) (string, error) {
 	if len(public) != mldsaKeyBytes {
 		return "", fmt.Errorf("write ML-DSA-44 key: it has %d bytes, expected %d", len(public), mldsaKeyBytes)
 	}
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '+' }) {
+	if !isASCIIWord(name) {
 		return "", fmt.Errorf("write ML-DSA-44 key: %.80q cannot be a key's name", name)
 	}
-	typed := append([]byte{typeMLDSA}, public...)
-	sum := sha256.Sum256(append([]byte(name+"\n"), typed...))
-	return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(typed)), nil
+	return spell(name, append([]byte{typeMLDSA}, public...)), nil
 }
 
 // MLDSAKeyBytes gives the bare ML-DSA-44 public key of a vkey, 1,312 bytes, if the vkey is the one spelling of its key.
@@ -142,4 +143,41 @@ func checkMLDSAKey(field, vkey, name string) error {
 		return wrong(field, "the key is named %.80q, expected %q", keyName(vkey), name)
 	}
 	return nil
+}
+
+// WitnessKeyBytes gives the bare Ed25519 public key, 32 bytes, of an outside witness's vkey in its one spelling. Witnesses
+// publish their keys with signature type 0x04 (C2SP tlog-cosignature); 0x01, which cards use, is taken as well. The name is
+// the witness's own and need not be of our form.
+func WitnessKeyBytes(vkey string) (ed25519.PublicKey, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) != 3 || !isASCIIWord(parts[0]) || len(parts[0]) > limit.Address {
+		return nil, errors.New("not a verifier key")
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(parts[2])
+	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != typeEd25519 && b[0] != typeCosigned {
+		return nil, errors.New("not an Ed25519 verifier key of signature type 0x01 or 0x04")
+	}
+	if spell(parts[0], b) != vkey {
+		return nil, errors.New("not the one spelling of its key")
+	}
+	return ed25519.PublicKey(b[1:]), nil
+}
+
+// spell writes a key, its type byte in front, in the notation of signed notes.
+func spell(name string, typed []byte) string {
+	sum := sha256.Sum256(append([]byte(name+"\n"), typed...))
+	return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(typed))
+}
+
+func isASCIIWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '+' })
+}
+
+// KeyID gives the id of a vkey, NAME+HASH, as it stands in Signed.By. It verifies nothing.
+func KeyID(vkey string) string {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) < 2 {
+		return vkey
+	}
+	return parts[0] + "+" + parts[1]
 }

@@ -23,6 +23,7 @@ type envelope struct {
 
 type line struct {
 	name string
+	id   string // NAME+HASH, which key it is by
 	text string // with its line feed
 }
 
@@ -77,7 +78,7 @@ func split(raw []byte) (*envelope, error) {
 		if i > 0 && e.lines[i-1].name >= name {
 			return nil, fmt.Errorf("signature lines are not sorted by name without repetition: %.80q after %.80q", name, e.lines[i-1].name)
 		}
-		e.lines = append(e.lines, line{name, text})
+		e.lines = append(e.lines, line{name, fmt.Sprintf("%s+%x", name, b[:4]), text})
 	}
 	return e, nil
 }
@@ -86,6 +87,14 @@ func split(raw []byte) (*envelope, error) {
 func isKeyName(s string) bool {
 	member, purpose, ok := strings.Cut(s, "/")
 	return ok && ValidMember(member) == nil && plainWord(purpose, limit.Word) == nil
+}
+
+func (e *envelope) ids() []string {
+	ids := make([]string, len(e.lines))
+	for i, l := range e.lines {
+		ids[i] = l.id
+	}
+	return ids
 }
 
 func (e *envelope) names() []string {

@@ -37,15 +37,16 @@ const (
 	KindReceipt   Kind = "receipt"
 	KindCard      Kind = "card"
 	KindCharter   Kind = "charter"
+	KindAmendment Kind = "amendment"
 )
 
-// Terms is what a statement says: Agreement, Manifest, Receipt, Card or Charter.
+// Terms is what a statement says: Agreement, Manifest, Receipt, Card, Charter or Amendment.
 type Terms interface {
-	Agreement | Manifest | Receipt | Card | Charter
+	Agreement | Manifest | Receipt | Card | Charter | Amendment
 	terms
 }
 
-// Founding is the terms that may bring their own keys: a first Card and a founding Charter.
+// Founding is the terms that bring their own keys: a Card and a founding Charter.
 type Founding interface {
 	Card | Charter
 	terms
@@ -64,6 +65,9 @@ type Signed[T Terms] struct {
 	Text  []byte // what the signatures cover
 	Hash  Hash   // SHA-256 of Text, the statement's name
 	Terms T
+	// By are the keys that signed, NAME+HASH with eight hex digits, in the order of the lines: one for each signer, sorted by
+	// name. A member may have had several keys of one name; this says which of them it was.
+	By []string
 }
 
 // Sign renders terms, has every signer sign, and opens the result again, so that whatever it returns others can open.
@@ -104,7 +108,7 @@ func Open[T Terms](raw []byte, known note.Verifiers) (*Signed[T], error) {
 	return finish(e, parse[T])
 }
 
-// OpenSelfSigned opens a statement whose keys stand in its own text, which only a first card and a founding charter do:
+// OpenSelfSigned opens a statement whose keys stand in its own text, which only cards and a founding charter do:
 // parse, then verify. It proves possession of the keys and nothing else. The caller compares the fingerprint or a pinned
 // hash; without that, anybody could have written it.
 func OpenSelfSigned[T Founding](raw []byte) (*Signed[T], error) {
@@ -214,13 +218,13 @@ func finish[T Terms](e *envelope, parse func([]byte) (T, error)) (*Signed[T], er
 		return nil, fmt.Errorf("read %s %s: it is signed by [%s], and must be signed by [%s]",
 			terms.kind(), HashBytes(e.text).Short(), strings.Join(got, " "), strings.Join(want, " "))
 	}
-	return &Signed[T]{Raw: e.raw, Text: e.text, Hash: HashBytes(e.text), Terms: terms}, nil
+	return &Signed[T]{Raw: e.raw, Text: e.text, Hash: HashBytes(e.text), Terms: terms, By: e.ids()}, nil
 }
 
 // KindOf reads a statement's first line. It verifies nothing.
 func KindOf(raw []byte) (Kind, error) {
 	line, _, _ := strings.Cut(string(raw[:min(len(raw), 128)]), "\n")
-	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter} {
+	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter, KindAmendment} {
 		if line+"\n" == header(k) {
 			return k, nil
 		}

@@ -52,6 +52,7 @@ func TestKinds(t *testing.T) {
 		statement.KindAgreement: signed(t, agreement(), statementKeys("alpha", "bravo", "charlie")...),
 		statement.KindCard:      signed(t, card(t, "alpha"), cardKeys("alpha")...),
 		statement.KindCharter:   signed(t, charter(t, "alpha", "bravo"), statementKeys("alpha", "bravo")...),
+		statement.KindAmendment: signed(t, amendments(t)[0], statementKeys("alpha", "bravo")...),
 	}
 	all := known(t, public(t, append(cardKeys("alpha"), "bravo/statement", "charlie/statement")...)...)
 	for kind, raw := range raws {
@@ -64,7 +65,7 @@ func TestKinds(t *testing.T) {
 		for as, err := range map[statement.Kind]error{
 			statement.KindManifest: opens[statement.Manifest](raw, all), statement.KindReceipt: opens[statement.Receipt](raw, all),
 			statement.KindAgreement: opens[statement.Agreement](raw, all), statement.KindCard: opens[statement.Card](raw, all),
-			statement.KindCharter: opens[statement.Charter](raw, all),
+			statement.KindCharter: opens[statement.Charter](raw, all), statement.KindAmendment: opens[statement.Amendment](raw, all),
 		} {
 			if (err == nil) != (as == kind) {
 				t.Errorf("a %s opened as a %s: %v", kind, as, err)

@@ -115,7 +115,27 @@ func goodVectors(t *testing.T) []*vector {
 		rich.Sealing = append(rich.Sealing, statement.SealingKey{Epoch: int64(80 - 10*i), Recipient: recipient(t, fmt.Sprintf("alpha/sealing/%d", i))})
 	}
 	rich.Address, rich.Version = strings.Repeat("a", 63)+"."+strings.Repeat("b", 63)+".example:65535", 7
+	rich.Previous = hashOf("card of alpha")
 	add("card-largest", "eight sealing keys with gaps between epochs, two certificates", statement.KindCard, own, signed(t, rich, cardKeys("alpha")...))
+
+	renewed := card(t, "alpha")
+	renewed.Version, renewed.Previous, renewed.Log, renewed.LogMLDSA = 2, hashOf("card of alpha"), testKey(t, "alpha/log/2").Public, mldsaKey(t, "alpha/log/2")
+	renewed.Compromised = []statement.CompromisedKey{{Key: testKey(t, "alpha/log/1").Public, Since: noon}, {Key: mldsaKey(t, "alpha/log/1"), Since: noon.Add(-time.Second)}}
+	add("card-second", "a second card, with another log's keys, that calls the old ones compromised", statement.KindCard, own,
+		signed(t, renewed, "alpha/statement", "alpha/recovery", "alpha/log/2", "alpha/witness"))
+
+	watched := charter(t, parties...)
+	watched.Auditors = []string{"spiffe://alpha/person/zoe", "spiffe://charlie/person/dave"}
+	watched.Witnesses = []statement.OutsideWitness{
+		{Name: "harbour-office", URL: "https://witness.example/harbour", Key: testKey(t, "alpha/witness").Public},
+		{Name: "university", URL: "http://127.0.0.1:7480", Key: cosigner(t, "witness.example/w1"), MLDSA: mldsaKey(t, "witness.example/w1")},
+	}
+	add("charter-watched", "auditors, and outside witnesses with keys of both signature types", statement.KindCharter, own, signed(t, watched, statementKeys(parties...)...))
+
+	for _, a := range amendments(t) {
+		add("amendment-"+string(a.Change), "an amendment: "+string(a.Change), statement.KindAmendment, public(t, statementKeys(a.SignedBy...)...),
+			signed(t, a, statementKeys(a.SignedBy...)...))
+	}
 
 	chartered := func(name, what string, members ...string) {
 		add(name, what, statement.KindCharter, own, signed(t, charter(t, members...), statementKeys(members...)...))
@@ -313,6 +333,9 @@ func badVectors(t *testing.T) []*vector {
 	edit(statement.KindManifest, "manifest", text, alpha, []string{"alpha/statement"}, edits...)
 
 	list = append(list, envelopeVectors(t)...)
+	list = append(list, amendmentVectors(t)...)
+	list = append(list, renewalVectors(t)...)
+	list = append(list, watchedVectors(t)...)
 	list = append(list, receiptVectors(t)...)
 
 	parties := statementKeys("alpha", "bravo", "charlie")

@@ -130,6 +130,8 @@ func (v *vector) open(t *testing.T) error {
 		return opens[statement.Card](raw, keys)
 	case statement.KindCharter:
 		return opens[statement.Charter](raw, keys)
+	case statement.KindAmendment:
+		return opens[statement.Amendment](raw, keys)
 	}
 	t.Fatalf("%s: unknown kind %q", v.name, v.kind)
 	return nil
