@@ -70,7 +70,9 @@ func TestRenew(t *testing.T) {
 	a := newAlliance(t, 2)
 	before, alpha := a.h, a.founders[0]
 	first := alpha.statement
-	a.renew(a.next(0, func(f *founder) { f.statement, f.card.Address = fresh(t, "second", "alpha/statement"), "new.example:7443" }))
+	a.renew(a.next(0, func(f *founder) {
+		f.statement, f.card.Address = fresh(t, "second", "alpha/statement"), "new.example:7443"
+	}))
 	m, _ := a.h.Member("alpha")
 	if m.StatementKey != alpha.statement.Public || m.Address != "new.example:7443" || len(a.h.Cards("alpha")) != 2 || m.Card != a.h.Cards("alpha")[1].Hash {
 		t.Errorf("the newest card has no effect: %+v", m)
@@ -183,7 +185,9 @@ func TestRenewRefuses(t *testing.T) {
 		{"another's CA", func(a *alliance, f *founder) { f.card.CA += a.founders[1].card.CA }, `is also the CA key of "bravo"`, fault.Invalid},
 		{"a new key for the same log", func(a *alliance, f *founder) { f.log = fresh(a.t, "log", "alpha/log/1") }, "new log keys", fault.Invalid},
 		{"a new post-quantum key for the same log", func(_ *alliance, f *founder) { f.logMLDSA = "x" }, "new log keys", fault.Invalid},
-		{"another sealing key for an epoch", func(_ *alliance, f *founder) { f.card.Sealing = []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1x"}} }, "gives epoch 1 to another", fault.Invalid},
+		{"another sealing key for an epoch", func(_ *alliance, f *founder) {
+			f.card.Sealing = []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1x"}}
+		}, "gives epoch 1 to another", fault.Invalid},
 		{"a sealing key of another epoch", func(_ *alliance, f *founder) {
 			f.card.Sealing = []statement.SealingKey{{Epoch: 2, Recipient: "age1pq1new"}, {Epoch: 1, Recipient: "age1pq1other"}}
 		}, "gives epoch 1 to another", fault.Invalid},

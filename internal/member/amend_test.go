@@ -1,0 +1,556 @@
+package member
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/statement"
+)
+
+// key is the newest statement key of a member by that name, or of a newcomer.
+func (a *alliance) key(name string) *statement.Key {
+	for _, f := range a.founders {
+		if f.card.Member == name {
+			return f.statement
+		}
+	}
+	return newKey(a.t, name+"/statement")
+}
+
+// amendment is a change that follows a version, signed by these members; edit comes before the signatures. Amendments of
+// one alliance differ in what they say only, so give two of one change different texts with edit.
+func (a *alliance) amendment(after statement.Hash, change statement.Change, concerned string, signers []string, edit ...func(*statement.Amendment)) *statement.Signed[statement.Amendment] {
+	a.t.Helper()
+	version, ok := a.h.VersionOf(after)
+	if !ok {
+		version = 1
+	}
+	t := statement.Amendment{Alliance: a.charter.Hash, Version: version + 1, Previous: after, Created: founded.Add(time.Duration(version) * time.Hour),
+		AdoptBy: founded.AddDate(0, 1, 0), Change: change, Member: concerned, SignedBy: slices.Sorted(slices.Values(signers))}
+	for _, e := range edit {
+		e(&t)
+	}
+	keys := make([]*statement.Key, len(signers))
+	for i, name := range signers {
+		keys[i] = a.key(name)
+	}
+	s, err := statement.Sign(t, keys...)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return s
+}
+
+// settlement names two forks of a version.
+func (a *alliance) settlement(of statement.Hash, one, other *statement.Signed[statement.Amendment], signers ...string) *statement.Signed[statement.Amendment] {
+	a.t.Helper()
+	forks := []statement.Hash{one.Hash, other.Hash}
+	slices.SortFunc(forks, func(x, y statement.Hash) int { return slices.Compare(x[:], y[:]) })
+	return a.amendment(of, statement.Settle, "", signers, func(t *statement.Amendment) {
+		t.Forks, t.Version = forks, max(one.Terms.Version, other.Terms.Version)+1
+	})
+}
+
+// later makes another text of the same change.
+func later(d time.Duration) func(*statement.Amendment) {
+	return func(t *statement.Amendment) { t.Created = t.Created.Add(d) }
+}
+
+// take is what a node does: open, then amend.
+func take(h *History, s *statement.Signed[statement.Amendment], cards ...*statement.Signed[statement.Card]) (*History, error) {
+	opened, err := h.OpenAmendment(s.Raw)
+	if err != nil {
+		return nil, err
+	}
+	return h.Amend(opened, cards...)
+}
+
+func (a *alliance) amend(s *statement.Signed[statement.Amendment], cards ...*statement.Signed[statement.Card]) {
+	a.t.Helper()
+	h, err := take(a.h, s, cards...)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.h = h
+}
+
+func TestAmend(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 3)
+	before := a.h
+	suspended := a.amendment(a.h.Newest(), statement.Suspend, "charlie", []string{"alpha", "bravo"})
+	a.amend(suspended)
+	if a.h.InGoodStanding("charlie") || !a.h.InGoodStanding("alpha") || a.h.Version() != 2 || a.h.Newest() != suspended.Hash || a.h.Fork() != nil {
+		t.Errorf("version %d, fork %v", a.h.Version(), a.h.Fork())
+	}
+	if !before.InGoodStanding("charlie") || before.Version() != 1 {
+		t.Error("a history changed after it was made")
+	}
+	if m, ok := a.h.Member("charlie"); !ok || m.Standing != statement.Suspended {
+		t.Errorf("charlie is %+v", m)
+	}
+	a.amend(a.amendment(a.h.Newest(), statement.Reinstate, "charlie", []string{"alpha", "bravo"}))
+	if !a.h.InGoodStanding("charlie") {
+		t.Error("charlie was reinstated")
+	}
+	delta := newFounder(t, "delta").sign(t)
+	a.amend(a.amendment(a.h.Newest(), statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, admission(delta)), delta)
+	if m, ok := a.h.Member("delta"); !ok || !a.h.InGoodStanding("delta") || m.Address != "delta.example:7443" || len(a.h.Members()) != 4 {
+		t.Errorf("delta is %+v", m)
+	}
+	a.amend(a.amendment(a.h.Newest(), statement.Leave, "alpha", []string{"alpha"}))
+	if a.h.InGoodStanding("alpha") || a.h.Version() != 5 {
+		t.Error("alpha has left")
+	}
+	for hash, want := range map[statement.Hash][3]string{
+		a.charter.Hash: {statement.GoodStanding, statement.GoodStanding, ""}, suspended.Hash: {statement.GoodStanding, statement.Suspended, ""},
+		a.h.Newest(): {statement.Left, statement.GoodStanding, statement.GoodStanding}, {}: {},
+	} {
+		if got := [3]string{a.h.StandingAt(hash, "alpha"), a.h.StandingAt(hash, "charlie"), a.h.StandingAt(hash, "delta")}; got != want {
+			t.Errorf("standing as of %s: %v, want %v", hash.Short(), got, want)
+		}
+		if a.h.Knows(hash) != (want[0] != "") {
+			t.Errorf("knows %s: %v", hash.Short(), a.h.Knows(hash))
+		}
+	}
+	if n := len(a.h.Amendments()); n != 4 {
+		t.Errorf("%d amendments", n)
+	}
+}
+
+// admission fills in what an admission says of the newcomer's card.
+func admission(card *statement.Signed[statement.Card]) func(*statement.Amendment) {
+	return func(t *statement.Amendment) {
+		t.Statement, t.Recovery, t.Card = card.Terms.Statement, card.Terms.Recovery, card.Hash
+	}
+}
+
+// The quorum is more than half of the members in good standing, the one concerned counted; with two, both.
+func TestQuorumOfAmendments(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 5; n++ {
+		for signers := 1; signers < n; signers++ {
+			a := newAlliance(t, n)
+			concerned := names[n-1]
+			_, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, concerned, names[:signers]))
+			if enough := 2*signers > n; (err == nil) != enough {
+				t.Errorf("%d of %d members suspend another: %v", signers, n, err)
+			}
+			zulu := newFounder(t, "zulu").sign(t)
+			_, err = take(a.h, a.amendment(a.h.Newest(), statement.Admit, "zulu", append(slices.Clone(names[:signers]), "zulu"), admission(zulu)), zulu)
+			if enough := 2*signers > n; (err == nil) != enough {
+				t.Errorf("%d of %d members admit a newcomer: %v", signers, n, err)
+			}
+		}
+		a := newAlliance(t, n)
+		if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, names[n-1], names[:n])); err != nil {
+			t.Errorf("all %d members, the one concerned among them: %v", n, err)
+		}
+	}
+	// Who is suspended neither decides nor counts, but for its own return.
+	a := newAlliance(t, 5)
+	a.amend(a.amendment(a.h.Newest(), statement.Suspend, "echo", names[:3]))
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, "delta", names[:2])); err == nil {
+		t.Error("two of four suspended another")
+	}
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Reinstate, "echo", names[:2])); err == nil {
+		t.Error("two reinstated the fifth")
+	}
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, "delta", []string{"alpha", "bravo", "charlie", "echo"})); err == nil {
+		t.Error("a suspended member decided")
+	}
+	a.amend(a.amendment(a.h.Newest(), statement.Reinstate, "echo", names[:3]))
+}
+
+// What an amendment may not do.
+func TestAmendRefuses(t *testing.T) {
+	t.Parallel()
+	most := []string{"alpha", "bravo"}
+	for _, c := range []struct {
+		name    string
+		change  statement.Change
+		member  string
+		signers []string
+		edit    func(a *alliance, t *statement.Amendment)
+		want    string
+	}{
+		{"another alliance", statement.Suspend, "charlie", most, func(_ *alliance, t *statement.Amendment) { t.Alliance = statement.HashBytes(nil) }, "another alliance"},
+		{"an unknown version", statement.Suspend, "charlie", most, func(_ *alliance, t *statement.Amendment) { t.Previous = statement.HashBytes(nil) }, "which is not known here"},
+		{"a version left out", statement.Suspend, "charlie", most, func(_ *alliance, t *statement.Amendment) { t.Version = 4 }, "it has version 4"},
+		{"before the version before", statement.Suspend, "charlie", most, func(_ *alliance, t *statement.Amendment) { t.Created = founded.Add(-time.Second) }, "created before"},
+		{"a stranger suspended", statement.Suspend, "zulu", most, nil, "not in good standing"},
+		{"a good member reinstated", statement.Reinstate, "charlie", most, nil, "is not suspended"},
+		{"a stranger leaves", statement.Leave, "zulu", []string{"zulu"}, nil, "unknown key"},
+		{"a stranger decides", statement.Suspend, "charlie", []string{"alpha", "zulu"}, nil, "unknown key"},
+		{"a newcomer alone", statement.Admit, "zulu", []string{"zulu"}, func(a *alliance, t *statement.Amendment) { admission(newFounder(a.t, "zulu").sign(a.t))(t) }, "0 members signed"},
+		{"a newcomer without a card", statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, func(a *alliance, t *statement.Amendment) { admission(newFounder(a.t, "delta").sign(a.t))(t) }, "the card of \"delta\" is missing"},
+		{"a member admitted again with new keys", statement.Admit, "charlie", []string{"alpha", "bravo", "charlie"}, func(a *alliance, t *statement.Amendment) { admission(a.cards[2])(t) }, "is or was a member"},
+		{"a settlement without a fork", statement.Settle, "", most, func(a *alliance, t *statement.Amendment) {
+			t.Version, t.Forks = 3, []statement.Hash{{1}, {2}}
+		}, "is not known here"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAlliance(t, 3)
+			s := a.amendment(a.h.Newest(), c.change, c.member, c.signers, func(t *statement.Amendment) {
+				if c.edit != nil {
+					c.edit(a, t)
+				}
+			})
+			zulu := newFounder(t, "zulu").sign(t)
+			h, err := take(a.h, s, zulu)
+			if h != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+		})
+	}
+	a := newAlliance(t, 2)
+	if _, err := a.h.Amend(nil); err == nil {
+		t.Error("no amendment at all was taken")
+	}
+}
+
+// Members that conspire cannot speak for another: neither with new keys of it, nor with a newcomer of its name, nor by
+// taking its key for theirs.
+func TestFraming(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 3)
+	// Others make keys in charlie's name. There is no amendment that could say so, so they try to admit it again.
+	mallory := newFounder(t, "charlie")
+	mallory.statement, mallory.recovery = fresh(t, "m1", "charlie/statement"), fresh(t, "m2", "charlie/recovery")
+	mallory.log, mallory.witness, mallory.logMLDSA, mallory.witnessMLDSA = fresh(t, "m3", "charlie/log/1"), fresh(t, "m4", "charlie/witness"), "m5", "m6"
+	mallory.card.CA, mallory.card.Sealing = certificate("mallory"), []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1mallory"}}
+	card := mallory.sign(t)
+	own := a.founders[2]
+	a.founders[2] = mallory
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Admit, "charlie", names[:3], admission(card)), card); err == nil {
+		t.Error("a quorum gave a member new keys")
+	}
+	a.founders[2] = own
+	if _, err := a.h.OpenCard(card.Raw); err == nil {
+		t.Error("a card with another recovery key was opened")
+	}
+	// A newcomer whose keys are another's.
+	thief := newFounder(t, "delta")
+	thief.log = relabel(t, "alpha/statement", "delta/log/1")
+	stolen := thief.sign(t)
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, admission(stolen)), stolen); err == nil {
+		t.Error("a newcomer has another's key")
+	}
+	// Two lines by one member, under two names, are no quorum.
+	doubled := a.amendment(a.h.Newest(), statement.Suspend, "charlie", []string{"alpha", "bravo"})
+	line := strings.SplitAfter(string(doubled.Raw), "— alpha/statement ")[1]
+	line, _, _ = strings.Cut(line, "\n")
+	forged := strings.Replace(string(doubled.Raw), strings.SplitN(strings.SplitN(string(doubled.Raw), "— bravo/statement ", 2)[1], "\n", 2)[0], line, 1)
+	if _, err := a.h.OpenAmendment([]byte(forged)); err == nil {
+		t.Error("alpha's signature counted for bravo")
+	}
+}
+
+// A vote stays cast, unless the key had been declared compromised before.
+func TestVotesWithOldKeys(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 3)
+	stolen := a.founders[0].statement
+	thief := *a.founders[0]
+	a.renew(a.next(0, func(f *founder) {
+		f.statement = fresh(t, "second", "alpha/statement")
+		f.card.Compromised = []statement.CompromisedKey{{Key: stolen.Public, Since: founded}}
+	}))
+	mine := a.founders[0]
+	a.founders[0] = &thief
+	declared := founded.Add(time.Hour)
+	at := func(when time.Time) func(*statement.Amendment) {
+		return func(t *statement.Amendment) { t.Created, t.AdoptBy = when, when.AddDate(0, 1, 0) }
+	}
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, "charlie", names[:2], at(declared))); err == nil || !strings.Contains(err.Error(), "could not be used then") {
+		t.Errorf("a stolen key voted: %v", err)
+	}
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, "charlie", names[:2], at(declared.Add(-time.Second)))); err != nil {
+		t.Errorf("a vote that was cast before: %v", err)
+	}
+	a.founders[0] = mine
+	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Suspend, "charlie", names[:2], at(declared))); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	// A key that was merely replaced votes for 30 days more.
+	b := newAlliance(t, 3)
+	old := *b.founders[0]
+	b.renew(b.next(0, func(f *founder) { f.statement = fresh(t, "second", "alpha/statement") }))
+	b.founders[0] = &old
+	for _, c := range []struct {
+		when time.Time
+		want bool
+	}{{declared.Add(limit.KeyRetirement - time.Second), true}, {declared.Add(limit.KeyRetirement), false}} {
+		if _, err := take(b.h, b.amendment(b.h.Newest(), statement.Suspend, "charlie", names[:2], at(c.when))); (err == nil) != c.want {
+			t.Errorf("at %s: %v", c.when, err)
+		}
+	}
+}
+
+// fork makes two successors of the founding charter. The first n members may sign; both gives who signs both.
+func (a *alliance) forked(one, other []string) (*statement.Signed[statement.Amendment], *statement.Signed[statement.Amendment]) {
+	a.t.Helper()
+	last := a.founders[len(a.founders)-1].card.Member
+	x := a.amendment(a.charter.Hash, statement.Suspend, last, one)
+	y := a.amendment(a.charter.Hash, statement.Suspend, last, other, later(time.Second))
+	return x, y
+}
+
+// Two successors of one version are found in alliances of every size; those who signed both are out until the others, with
+// more than half of their number and never one alone, settle it.
+func TestForks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		n          int
+		one, other string // who signs which, by first letters
+		concerned  string
+		settle     string // who can settle it
+		tooFew     string // who cannot
+	}{
+		{2, "ab", "ab", "ab", "", "a"},
+		{3, "ab", "bc", "b", "ac", "a"},
+		{3, "ab", "ab", "ab", "", "c"},
+		{4, "abc", "bcd", "bc", "ad", "a"},
+		{4, "abcd", "abc", "abc", "", "d"},
+		{5, "abc", "cde", "c", "abd", "ab"},
+		{5, "abc", "bcd", "bc", "ade", "a"},
+		{5, "abcd", "abcd", "abcd", "", "e"},
+	} {
+		t.Run(fmt.Sprint(c.n, " members, ", c.one, " and ", c.other), func(t *testing.T) {
+			t.Parallel()
+			a := newAlliance(t, c.n)
+			x, y := a.forked(byLetter(c.one), byLetter(c.other))
+			a.amend(x)
+			if a.h.Fork() != nil {
+				t.Fatal("one successor is a fork")
+			}
+			a.amend(y)
+			f := a.h.Fork()
+			if f == nil || f.Of != a.charter.Hash || !slices.Equal(f.Concerned, byLetter(c.concerned)) || a.h.Newest() != a.charter.Hash || a.h.Version() != 1 {
+				t.Fatalf("fork %v", f)
+			}
+			for _, m := range a.h.Members() {
+				out := slices.Contains(f.Concerned, m.Name) || m.Name == names[c.n-1] // who is suspended on both branches
+				if a.h.InGoodStanding(m.Name) == out {
+					t.Errorf("%s is %s", m.Name, m.Standing)
+				}
+			}
+			if !a.h.Knows(x.Hash) || !a.h.Knows(y.Hash) || a.h.StandingAt(x.Hash, names[c.n-1]) != statement.Suspended {
+				t.Error("a branch is not known")
+			}
+			if _, err := take(a.h, a.settlement(a.charter.Hash, x, y, byLetter(c.tooFew)...)); err == nil {
+				t.Errorf("%s settled it", c.tooFew)
+			}
+			if _, err := take(a.h, a.settlement(a.charter.Hash, x, y, byLetter(c.one)...)); err == nil {
+				t.Errorf("double signers settled it")
+			}
+			if c.settle == "" {
+				return
+			}
+			s := a.settlement(a.charter.Hash, x, y, byLetter(c.settle)...)
+			a.amend(s)
+			if a.h.Fork() != nil || a.h.Newest() != s.Hash || a.h.Version() != 3 {
+				t.Errorf("after the settlement: version %d, fork %v", a.h.Version(), a.h.Fork())
+			}
+			for _, m := range a.h.Members() {
+				if a.h.InGoodStanding(m.Name) == slices.Contains(f.Concerned, m.Name) {
+					t.Errorf("%s is %s", m.Name, m.Standing)
+				}
+			}
+			a.amend(a.amendment(s.Hash, statement.Reinstate, f.Concerned[0], byLetter(c.settle)))
+		})
+	}
+}
+
+func byLetter(letters string) []string {
+	var list []string
+	for _, l := range letters {
+		i := slices.IndexFunc(names, func(n string) bool { return rune(n[0]) == l })
+		list = append(list, names[i])
+	}
+	return list
+}
+
+// In whichever order the texts arrive, the history is the same.
+func TestOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 5)
+	x, y := a.forked(byLetter("abc"), byLetter("cde"))
+	onX, err := take(a.h, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := *a
+	b.h = onX
+	deeper := b.amendment(x.Hash, statement.Suspend, "delta", byLetter("abc"))
+	farewell := a.amendment(a.charter.Hash, statement.Leave, "bravo", []string{"bravo"})
+	farewellToo := a.amendment(a.charter.Hash, statement.Leave, "bravo", []string{"bravo"}, later(time.Minute))
+	s := a.settlement(a.charter.Hash, x, y, byLetter("abd")...)
+	sToo := a.settlement(a.charter.Hash, x, y, byLetter("abe")...)
+	ss := a.settlement(a.charter.Hash, s, sToo, byLetter("de")...)
+	third := a.amendment(a.charter.Hash, statement.Suspend, "alpha", byLetter("bcd"))
+	for _, texts := range [][]*statement.Signed[statement.Amendment]{
+		{x, y}, {x, y, deeper}, {x, y, third}, {x, farewell}, {farewell, farewellToo}, {x, y, farewell}, {x, y, s}, {x, y, deeper, s, farewell},
+		{x, y, third, s}, {x, y, s, sToo}, {x, y, s, sToo, ss},
+	} {
+		var want string
+		for round := range 20 {
+			order := slices.Clone(texts)
+			if round > 0 {
+				rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+			}
+			got := inOrder(t, a.h, order)
+			if round == 0 {
+				want = got
+			}
+			if got != want {
+				t.Errorf("%d texts in another order:\n%s\nwant:\n%s", len(texts), got, want)
+			}
+		}
+	}
+}
+
+// inOrder takes texts as they come; what comes before its time comes again.
+func inOrder(t *testing.T, h *History, order []*statement.Signed[statement.Amendment]) string {
+	t.Helper()
+	for round := 0; len(order) > 0; round++ {
+		if round > len(order)+10 {
+			t.Fatal("some texts find no place")
+		}
+		var again []*statement.Signed[statement.Amendment]
+		for _, s := range order {
+			next, err := take(h, s)
+			if fault.KindOf(err) == fault.Transient {
+				again = append(again, s)
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			h = next
+		}
+		order = again
+	}
+	said := fmt.Sprintln(h.Version(), h.Newest().Short(), h.Fork())
+	for _, m := range h.Members() {
+		said += m.Name + " " + m.Standing + "\n"
+	}
+	return said
+}
+
+// A farewell is signed by one member alone. Whatever it signs, it undoes nothing that a quorum decided.
+func TestFarewellForksNothing(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 4)
+	suspended := a.amendment(a.h.Newest(), statement.Suspend, "delta", names[:3])
+	a.amend(suspended)
+	a.amend(a.amendment(a.charter.Hash, statement.Leave, "delta", []string{"delta"}))
+	if a.h.Newest() != suspended.Hash || a.h.Fork() != nil {
+		t.Error("a suspended member undid its suspension with a farewell")
+	}
+	if m, _ := a.h.Member("delta"); m.Standing != statement.Left {
+		t.Errorf("delta said farewell and is %s", m.Standing)
+	}
+	// The others may have gone on from one of many farewells; the rest of them changes nothing.
+	b := newAlliance(t, 4)
+	var farewells []*statement.Signed[statement.Amendment]
+	for i := range limit.Leaves {
+		farewells = append(farewells, b.amendment(b.charter.Hash, statement.Leave, "delta", []string{"delta"}, later(time.Duration(i)*time.Second)))
+	}
+	b.amend(farewells[3])
+	on := b.amendment(farewells[3].Hash, statement.Suspend, "charlie", names[:2])
+	b.amend(on)
+	for _, f := range farewells {
+		b.amend(f)
+	}
+	if b.h.Newest() != on.Hash || b.h.Version() != 3 || b.h.Fork() != nil {
+		t.Errorf("version %d, fork %v", b.h.Version(), b.h.Fork())
+	}
+	if _, err := take(b.h, b.amendment(b.charter.Hash, statement.Leave, "delta", []string{"delta"}, later(time.Hour))); err == nil {
+		t.Error("a member fills memory with farewells")
+	}
+	// It does not come back under its name.
+	c := newAlliance(t, 3)
+	c.amend(c.amendment(c.charter.Hash, statement.Leave, "charlie", []string{"charlie"}))
+	if _, err := take(c.h, c.amendment(c.h.Newest(), statement.Reinstate, "charlie", names[:2])); err == nil {
+		t.Error("who left was reinstated")
+	}
+	if _, err := take(c.h, c.amendment(c.h.Newest(), statement.Suspend, "charlie", names[:2])); err == nil {
+		t.Error("who left was suspended")
+	}
+}
+
+func TestRestoreAmendments(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 3)
+	charters, cards := [][]byte{a.charter.Raw}, [][]byte{}
+	for _, c := range a.cards {
+		cards = append(cards, c.Raw)
+	}
+	delta := newFounder(t, "delta")
+	card := delta.sign(t)
+	admitted := a.amendment(a.h.Newest(), statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, admission(card))
+	a.amend(admitted, card)
+	a.founders = append(a.founders, delta)
+	a.renew(a.next(3, func(f *founder) { f.statement = fresh(t, "second", "delta/statement") }))
+	suspended := a.amendment(a.h.Newest(), statement.Suspend, "charlie", []string{"alpha", "bravo", "delta"})
+	a.amend(suspended)
+	charters = append(charters, admitted.Raw, suspended.Raw)
+	for _, c := range a.h.Cards("delta") {
+		cards = append(cards, c.Raw)
+	}
+	slices.Reverse(charters)
+	slices.Reverse(cards)
+	h, err := Restore(charters, cards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Newest() != suspended.Hash || len(h.Cards("delta")) != 2 || h.InGoodStanding("charlie") {
+		t.Errorf("version %d", h.Version())
+	}
+	if err := restored(charters[:2], cards); err == nil {
+		t.Error("restored without the founding charter")
+	}
+	if err := restored([][]byte{charters[0], charters[2]}, cards); err == nil {
+		t.Error("restored without an amendment in between")
+	}
+}
+
+func TestWitnessQuorum(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]int{2: 1, 3: 1, 4: 2, 5: 3} {
+		if got := newAlliance(t, n).h.Quorum(); got != want {
+			t.Errorf("%d members: quorum %d, want %d", n, got, want)
+		}
+	}
+	a := newAlliance(t, 4)
+	a.amend(a.amendment(a.h.Newest(), statement.Suspend, "delta", names[:3]))
+	if got := a.h.Quorum(); got != 1 {
+		t.Errorf("three members in good standing: quorum %d", got)
+	}
+}
+
+func TestAuditors(t *testing.T) {
+	t.Parallel()
+	a := newAlliance(t, 3, func(c *statement.Charter) {
+		c.Auditors = []string{"spiffe://charlie/person/dave"}
+		c.Witnesses = []statement.OutsideWitness{{Name: "university", URL: "https://witness.example", Key: newKey(t, "witness.example/w1").Public}}
+	})
+	if !a.h.IsAuditor("charlie", "dave") || a.h.IsAuditor("charlie", "zoe") || a.h.IsAuditor("alpha", "dave") || len(a.h.Auditors()) != 1 {
+		t.Errorf("auditors %v", a.h.Auditors())
+	}
+	if w := a.h.OutsideWitnesses(); len(w) != 1 || w[0].Name != "university" {
+		t.Errorf("witnesses %v", w)
+	}
+	a.amend(a.amendment(a.h.Newest(), statement.Suspend, "charlie", names[:2]))
+	if a.h.IsAuditor("charlie", "dave") {
+		t.Error("an auditor of a suspended member reads logs")
+	}
+}
