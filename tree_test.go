@@ -44,6 +44,7 @@ var diagram = map[string][]string{
 	"internal/member":     {"internal/statement"},
 	"internal/policy":     {"internal/statement", "internal/member"},
 	"internal/evidence":   {"internal/statement", "internal/member", "internal/policy"},
+	"internal/report":     {"internal/statement"},
 	"internal/seal":       {"internal/statement"},
 	"internal/store":      {"internal/statement", "internal/store/sqlc"},
 	"internal/store/sqlc": {},
@@ -53,7 +54,7 @@ var diagram = map[string][]string{
 	"internal/rpc":      {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity"},
 	"internal/node": {
 		"proto/entente/v1", "internal/statement", "internal/member", "internal/policy",
-		"internal/evidence", "internal/seal", "internal/store", "internal/audit", "internal/identity", "internal/rpc",
+		"internal/evidence", "internal/seal", "internal/report", "internal/store", "internal/audit", "internal/identity", "internal/rpc",
 	},
 	"internal/client":  {"proto/entente/v1", "internal/identity", "internal/rpc"},
 	"internal/console": {"proto/entente/v1", "internal/rpc"},
@@ -83,7 +84,7 @@ var testOnly = []string{"internal/lab", "internal/client", "ententetest"}
 // that verifies evidence offline (promise P12).
 var noNetwork = []string{
 	"internal/limit", "internal/statement", "internal/checkpoint", "internal/fault", "internal/member", "internal/policy",
-	"internal/evidence", "cmd/entente-verify",
+	"internal/evidence", "internal/report", "cmd/entente-verify",
 }
 
 // source is one package of the module, with its files on every platform.

@@ -32,8 +32,9 @@ These commands read the home itself. They need neither node nor person, and work
 beside a running node.`,
 		Example: `entente audit tail -n 20
 entente audit verify
+entente audit report --agreement harbour-watch -o report.html
 entente audit export ./alpha-log`,
-	}, p.auditTail(), p.auditVerify(), p.auditExport())
+	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditExport())
 }
 
 func (p *program) auditTail() *cobra.Command {

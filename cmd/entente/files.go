@@ -192,6 +192,24 @@ func exists(path string) error {
 	return fault.New(fault.Conflict, "choose another name, or replace it with --force", "%s is there already, and stays as it is", path)
 }
 
+// free tells whether a file may be written under a name; the empty name stands for none. It is a courtesy, so that nobody waits
+// for a file that is then refused: commit decides.
+func free(path string, replace bool) error {
+	if path == "" {
+		return nil
+	}
+	if err := noPipe(path); err != nil {
+		return err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fault.New(fault.Misused, "name a file in it", "%s is a folder", path)
+	}
+	if _, err := os.Lstat(path); err == nil && !replace {
+		return exists(path)
+	}
+	return nil
+}
+
 // writeFile writes a small file whole or not at all. Without replace it refuses to change a file; the same bytes again are fine.
 func writeFile(path string, b []byte, replace bool) error {
 	if err := noPipe(path); err != nil {

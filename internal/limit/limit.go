@@ -187,3 +187,21 @@ const (
 	// Page is how many rows a reader takes at once, so that no reader holds the database for long.
 	Page = 1000
 )
+
+// A compliance report. What is beyond these bounds is counted and not listed, unless it says otherwise.
+const (
+	// ReportExchanges bounds the exchanges that a report lists: about a hundred and fifty pages, which is more than anybody reads.
+	ReportExchanges = 5000
+	// ReportExceptions bounds the exceptions of one class that a report lists. A peer can cause refusals by the thousand, and they
+	// must not hide the rest.
+	ReportExceptions = 200
+	// ReportLeaves bounds the leaves that a report names for one exchange; each reopening is one.
+	ReportLeaves = 50
+	// ReportRows bounds the rows of a table by label or purpose: peers choose these words in what they send.
+	ReportRows = 100
+	// ReportCounted bounds the exchanges that a report counts; with more it is refused, for a shorter period. Each takes about
+	// 40 bytes of memory.
+	ReportCounted = 1 << 20
+	// ReportDays bounds the period of a report: ten years.
+	ReportDays = 3660
+)
