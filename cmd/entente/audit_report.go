@@ -41,9 +41,9 @@ passed although the agreement's terms do not allow it. The report is made with
 exit code 0 however many there are.
 
 --agreement is a NAME, which means all its versions, NAME@VERSION, or the first
-digits of its hash. --to is exclusive: a report on June ends with --to 2027-07-01.
-Days begin at 00:00 UTC. Without --from, the period has 30 days; without --to, it
-ends with today.
+digits of its hash. --to is exclusive: a report on June has --to 2027-07-01. Days
+begin at 00:00 UTC. Without --from, the period has 30 days; without --to, it ends
+with today.
 
 Every leaf is read and must hash to the root that the checkpoint signs, or there
 is no report. Nobody is named unless you ask for it with --persons.
@@ -56,8 +56,8 @@ from, to, as_of, agreements, members, log, exception_classes, exceptions, totals
 by_kind, by_peer, by_label, by_purpose, by_day, unattributed_denials, exchanges
 and exchanges_total. -o and --csv may be given beside it.`,
 		Example: `entente audit report --agreement harbour-watch -o report.html
-entente audit report --agreement harbour-watch@2 --from 2027-06-01 --to 2027-07-01 \
--o june.html --csv june.csv
+entente audit report --agreement harbour-watch@2 -o june.html --csv june.csv \
+--from 2027-06-01 --to 2027-07-01
 entente audit report --agreement harbour-watch --persons --json > report.json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,7 +76,7 @@ entente audit report --agreement harbour-watch --persons --json > report.json`,
 	flags.BoolVar(&f.persons, "persons", false, "name the people who acted")
 	flags.BoolVar(&f.force, "force", false, "replace files that are there already")
 	required(cmd, "agreement")
-	_ = cmd.RegisterFlagCompletionFunc("agreement", first(p.completeAgreements))
+	_ = cmd.RegisterFlagCompletionFunc("agreement", p.completeAgreements)
 	return cmd
 }
 

@@ -25,8 +25,9 @@ var page string
 // other, runs nothing, and loads nothing, whatever a mistake here may let through. Both are put in before the text becomes a template,
 // because html/template lets no value into a policy.
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"when": instant, "rfc3339": stamp, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) }, "size": size, "words": func(list []string) string { return strings.Join(list, ", ") },
-	"classes": join[ClassName], "kind": kindMeaning, "number": number, "short": short, "period": period,
+	"when": instant, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) }, "size": size,
+	"words": func(list []string) string { return strings.Join(list, ", ") },
+	"kind":  kindMeaning, "number": number, "period": period, "parts": func(ref string) []string { return strings.Split(ref, "/") },
 }).Parse(strings.NewReplacer("STYLE-SHA256", styleHash(), "STYLE-SHEET", style).Replace(page)))
 
 func styleHash() string {
@@ -88,8 +89,6 @@ func number(n int64) string {
 	}
 	return s
 }
-
-func short(s string) string { return s[:min(12, len(s))] }
 
 // period names a period in days where it begins and ends with one, by its last day: people read "until" as inclusive.
 func period(r *Report) string {

@@ -81,7 +81,7 @@ func New(r Report) *Maker {
 	return m
 }
 
-// ErrTooMany: the period holds more exchanges than can be counted one by one.
+// ErrTooMany says that the period holds more exchanges than can be counted one by one, limit.ReportCounted.
 var ErrTooMany = fmt.Errorf("more than %d exchanges are in the period", limit.ReportCounted)
 
 // Add takes the next leaf, in the order of the log. Leaves outside the period, and rejections of members that are no party,

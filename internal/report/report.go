@@ -44,7 +44,7 @@ type Report struct {
 	Members    []Member    `json:"members"`    // of the alliance
 	Log        Log         `json:"log"`
 
-	Classes    []Class     `json:"exception_classes"` // those that occurred, the gravest first
+	Classes    []Class     `json:"exception_classes"` // those that occurred
 	Exceptions []Exception `json:"exceptions"`        // at most limit.ReportExceptions of each class, in the order of the classes
 
 	Totals   Counts  `json:"totals"`
@@ -196,10 +196,10 @@ const (
 	Rejected      ClassName = "rejected"
 )
 
-// classes are all of them, the gravest first, with what they mean to somebody who does not know the program.
+// classes are all of them in the order of a report, with what they mean to somebody who does not know the program. First what
+// must never happen, then what has to be looked at one by one, then what comes in long lists.
 var classes = []Class{
 	{Class: Outside, Meaning: "released or accepted although the terms of the agreement do not allow it"},
-	{Class: Overdue, Meaning: "this member can still decrypt a document that it was to keep no longer"},
 	{Class: Undecryptable, Meaning: "a document that arrived could not be decrypted, or was not what its manifest says"},
 	{Class: Unconfirmed, Meaning: "the deadline for delivery passed, and neither a receipt nor an expiry is in the log"},
 	{Class: Expired, Meaning: "no receipt came before the deadline for delivery; the sender gave up"},
@@ -207,5 +207,6 @@ var classes = []Class{
 	{Class: Returned, Meaning: "a recipient refused a document of this member, and signed why"},
 	{Class: Denied, Meaning: "the policies did not let a person of this member do something"},
 	{Class: Late, Meaning: "received, delivered or opened after the deadline that its manifest sets"},
+	{Class: Overdue, Meaning: "this member can still decrypt a document that it was to keep no longer"},
 	{Class: Rejected, Meaning: "a party sent a request too wrong for a receipt; the log does not say under which agreement"},
 }
