@@ -62,7 +62,7 @@ func VerifyHome(ctx context.Context, c Verification) (*Report, error) {
 	// The head before, the database, the head after: so a node that publishes meanwhile gives no false alarm.
 	before := readSlotsBeside(c.HeadDir)
 	v.wantRoots(before)
-	err = v.DB.View(ctx, func(view *store.View) error {
+	err = v.DB.LongView(ctx, func(view *store.View) error {
 		v.view = view
 		v.verifyDatabase()
 		return nil

@@ -93,9 +93,9 @@ type document struct {
 func (w *world) document(from string, id string, to ...string) document {
 	w.ids++
 	if id == "" {
-		id = fmt.Sprintf("01K7XQ3W0V6N2T9R4M5B8C%04d", w.ids)
+		id = fmt.Sprintf("01K7XQ3W0V6N2T9R4M%08d", w.ids)
 	}
-	d := document{header: fmt.Appendf(nil, "age header %d", w.ids), payload: bytes.Repeat([]byte{byte(w.ids)}, 100+w.ids), salt: bytes.Repeat([]byte{byte(w.ids)}, 32)}
+	d := document{header: fmt.Appendf(nil, "age header %d", w.ids), payload: bytes.Repeat([]byte{byte(w.ids)}, 100+w.ids%1000), salt: bytes.Repeat([]byte{byte(w.ids)}, 32)}
 	m := statement.Manifest{ID: id, From: from, To: to, Charter: w.charter.Hash, Agreement: "harbour-watch", AgreementHash: w.agreement.Hash,
 		Purpose: "incident-response", Label: "TLP:AMBER", Created: w.now, DeliverBy: w.now.AddDate(0, 0, 7),
 		RetainUntil: w.now.AddDate(0, 0, 30), ReleasedBy: "spiffe://" + from + "/person/alice",

@@ -96,6 +96,22 @@ func (db *DB) View(ctx context.Context, fn func(*View) error) error {
 	return fn(&View{q: db.reads.WithTx(tx), ctx: ctx})
 }
 
+// LongView is View for whoever asks very many questions. It prepares the queries for this one transaction, which takes some
+// milliseconds; a View takes a little memory for each question, and gives none of it back before it ends.
+func (db *DB) LongView(ctx context.Context, fn func(*View) error) (err error) {
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin reading the database: %w", explain(err))
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	q, err := sqlc.Prepare(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("begin reading the database: %w", explain(err))
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	return fn(&View{q: q, ctx: ctx})
+}
+
 // Update runs fn in one transaction and commits it durably. If fn returns an error, nothing is changed and Update returns
 // that error. fn must do no I/O of its own, must not call Update or View, and must not keep tx. ctx bounds the wait for the
 // turn; what has begun is finished, so that a cancelled caller never wonders whether it was. If the commit itself fails, the
