@@ -3,11 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -200,119 +195,6 @@ func unwelcome(k statement.EventKind) bool {
 		return true
 	}
 	return false
-}
-
-func (p *program) auditVerify() *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify [DIR]",
-		Short: "Check a home, or an exported log, for anything that was changed",
-		Long: `Verify checks this home: every leaf against the tree, the tree against its head
-and its signed checkpoint, every statement's hash and signatures, every private
-value against its commitment, every fact against its leaf, every document
-against its hash. Every problem is listed, and the exit code is then 1.
-
-DIR may be another home, or a folder that "entente audit export" made. Of an
-export everything is computed again from its entries and compared byte for byte
-under the key in its log.vkey. Whose key that is, the member's card tells.
-
-With --json: what, log, leaves, root, checkpoint_size, ok, problems (where,
-what).`,
-		Example: `entente audit verify
-entente audit verify ./alpha-log`,
-		Args: args("[DIR]"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			dir := ""
-			if len(given) > 0 {
-				dir = given[0]
-			}
-			return p.verify(cmd.Context(), dir)
-		},
-	}
-}
-
-func (p *program) verify(ctx context.Context, dir string) error {
-	if dir == "" {
-		var err error
-		if dir, err = p.dir(); err != nil {
-			return err
-		}
-	} else if _, err := os.Stat(filepath.Join(dir, node.ConfigFile)); err != nil {
-		return p.verifyExport(dir)
-	}
-	h, err := node.OpenReader(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	report, err := h.VerifyLog(ctx)
-	if err != nil {
-		return err
-	}
-	return p.report("home", dir, report)
-}
-
-func (p *program) verifyExport(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "there is no folder %s", dir)
-	}
-	// Whatever is missing from an export is a problem in it; where nothing of one is there, the name is wrong.
-	if !slices.ContainsFunc([]string{"checkpoint", "log.vkey", "tile"}, func(name string) bool {
-		_, err := os.Lstat(filepath.Join(dir, name))
-		return err == nil
-	}) {
-		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "%s holds neither a home nor an exported log", dir)
-	}
-	report, err := audit.VerifyExport(dir)
-	if err != nil {
-		return err
-	}
-	return p.report("export", dir, report)
-}
-
-type problemJSON struct {
-	Where string `json:"where"`
-	What  string `json:"what"`
-}
-
-func (p *program) report(what, dir string, r *audit.Report) error {
-	if p.json {
-		problems := []problemJSON{}
-		for _, one := range r.Problems {
-			problems = append(problems, problemJSON(one))
-		}
-		if err := p.emit(struct {
-			What       string        `json:"what"`
-			Log        string        `json:"log"`
-			Leaves     int64         `json:"leaves"`
-			Root       string        `json:"root"`
-			Checkpoint int64         `json:"checkpoint_size"`
-			OK         bool          `json:"ok"`
-			Problems   []problemJSON `json:"problems"`
-		}{what, r.Log, r.Leaves, r.Root.String(), r.Checkpoint, r.OK(), problems}); err != nil {
-			return err
-		}
-	} else {
-		p.fields(field{what, dir}, field{"log", r.Log}, field{"leaves", r.Leaves}, field{"root", r.Root.String()}, field{"checkpoint", r.Checkpoint})
-		for _, one := range r.Problems {
-			p.printf("%s %s: %s\n", styled(bad.Render("problem:")), one.Where, one.What)
-		}
-	}
-	if r.OK() {
-		if !p.json {
-			said := "sound: everything fits the signed checkpoint"
-			if what == "export" {
-				said += "; the key in log.vkey must be log_key on the member's card"
-			}
-			p.printf("%s\n", styled(good.Render(said)))
-		}
-		return nil
-	}
-	n := len(r.Problems) + r.More
-	hint := "this is not the log that was signed; keep it as it is, and find out who changed it"
-	if n == 1 {
-		return fault.New(fault.Invalid, hint, "there is a problem in %s", dir)
-	}
-	return fault.New(fault.Invalid, hint, "there are %d problems in %s", n, dir)
 }
 
 func (p *program) auditExport() *cobra.Command {
