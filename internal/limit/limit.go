@@ -83,6 +83,17 @@ const (
 	Private = 64 << 10
 )
 
+// Double entry.
+const (
+	// ReconcileEntries bounds the leaves of each side that one reconciliation compares.
+	ReconcileEntries = 10000
+	// ReconcileListed bounds each of the three lists in a reconciliation. What is beyond is counted; whoever has more than that to
+	// explain reconciles a shorter period. Three full lists take 230 KiB.
+	ReconcileListed = 300
+	// Reconciliation bounds a reconciliation with both signatures.
+	Reconciliation = 256 << 10
+)
+
 // Policies. Their parser is recursive and its stack is finite.
 const (
 	// Policy bounds a policy text. The base rules take less than a fifth of it.

@@ -19,6 +19,7 @@ type story struct {
 	alpha, bravo                                 []byte // cards
 	unsigned, charter, agreement, manifest, leaf []byte
 	receipt, refusal                             []byte
+	reconciliation                               []byte
 	opened                                       []statement.Committed // the leaf's private fields
 }
 
@@ -48,6 +49,10 @@ func tell(t *testing.T) *story {
 	r, no := receipt(), refusal()
 	r.Manifest, no.Manifest = nameOf(t, s.manifest), nameOf(t, s.manifest)
 	s.receipt, s.refusal = signed(t, r, "bravo/statement"), signed(t, no, "bravo/statement")
+
+	rec := reconciliation()
+	rec.Alliance = nameOf(t, s.charter)
+	s.reconciliation = signed(t, rec, statementKeys("alpha", "bravo")...)
 
 	e := released()
 	e.Manifest, e.Peers = nameOf(t, s.manifest), []string{"bravo"}
@@ -85,6 +90,7 @@ func TestDocs(t *testing.T) {
 		{"manifest.md", s.manifest, func(b []byte) error { return opens[statement.Manifest](b, both) }},
 		{"receipt.md", s.refusal, func(b []byte) error { return opens[statement.Receipt](b, both) }},
 		{"agreement.md", s.agreement, func(b []byte) error { return opens[statement.Agreement](b, both) }},
+		{"reconciliation.md", s.reconciliation, func(b []byte) error { return opens[statement.Reconciliation](b, both) }},
 		{"card.md", s.alpha, opensSelf[statement.Card]},
 		{"charter.md", s.charter, opensSelf[statement.Charter]},
 		{"leaf.md", append(bytes.Clone(s.leaf), '\n'), func(b []byte) error {
@@ -152,13 +158,14 @@ func TestDocsFacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	facts := map[string][]string{
-		"statement.md": {m.Hash.String(), testKey(t, "alpha/statement").Public, statement.Fingerprint(m.Hash)},
-		"manifest.md":  {m.Hash.String(), m.Terms.Core().String(), testKey(t, "alpha/statement").Public},
-		"receipt.md":   {nameOf(t, s.refusal).String(), testKey(t, "bravo/statement").Public},
-		"agreement.md": {nameOf(t, s.agreement).String(), testKey(t, "alpha/statement").Public, testKey(t, "bravo/statement").Public},
-		"card.md":      {statement.Fingerprint(nameOf(t, s.alpha))},
-		"charter.md":   {nameOf(t, s.charter).String()},
-		"founding.md":  {statement.Fingerprint(nameOf(t, s.alpha)), statement.Fingerprint(nameOf(t, s.bravo))},
+		"statement.md":      {m.Hash.String(), testKey(t, "alpha/statement").Public, statement.Fingerprint(m.Hash)},
+		"manifest.md":       {m.Hash.String(), m.Terms.Core().String(), testKey(t, "alpha/statement").Public},
+		"receipt.md":        {nameOf(t, s.refusal).String(), testKey(t, "bravo/statement").Public},
+		"agreement.md":      {nameOf(t, s.agreement).String(), testKey(t, "alpha/statement").Public, testKey(t, "bravo/statement").Public},
+		"reconciliation.md": {nameOf(t, s.reconciliation).String(), testKey(t, "alpha/statement").Public, testKey(t, "bravo/statement").Public},
+		"card.md":           {statement.Fingerprint(nameOf(t, s.alpha))},
+		"charter.md":        {nameOf(t, s.charter).String()},
+		"founding.md":       {statement.Fingerprint(nameOf(t, s.alpha)), statement.Fingerprint(nameOf(t, s.bravo))},
 	}
 	for _, c := range s.opened {
 		facts["leaf.md"] = append(facts["leaf.md"], fmt.Sprintf("`%x`", c.Salt), fmt.Sprintf("`%s`", c.Value), c.Commitment())

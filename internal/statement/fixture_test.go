@@ -263,6 +263,23 @@ func cosigner(t testing.TB, name string) string {
 	return fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(typed))
 }
 
+// reconciliation is of two members that agree about one exchange, and not about three.
+func reconciliation() statement.Reconciliation {
+	leaf := func(member string, index int64, kind statement.EventKind, about string) statement.ReconciledLeaf {
+		return statement.ReconciledLeaf{Manifest: hashOf(about), Member: member, Leaf: index, Kind: kind, ID: manifest().ID, At: noon.Add(-time.Hour)}
+	}
+	r := statement.Reconciliation{Parties: []string{"alpha", "bravo"}, Alliance: hashOf("charter"), Since: noon.AddDate(0, 0, -1), Until: noon, Created: noon,
+		Sides: []statement.Side{
+			{Member: "alpha", Log: "alpha/log/1", Size: 40, Root: hashOf("alpha's tree"), Leaves: 6, Matched: 2, Open: 1, Only: 2, Differing: 1},
+			{Member: "bravo", Log: "bravo/log/2", Size: 30, Root: hashOf("bravo's tree"), Leaves: 2, Matched: 1, Differing: 1},
+		},
+		Open:      []statement.ReconciledLeaf{leaf("alpha", 39, statement.EventReleased, "under way")},
+		Only:      []statement.ReconciledLeaf{leaf("alpha", 20, statement.EventReleased, "hidden"), leaf("alpha", 22, statement.EventDelivered, "hidden")},
+		Differing: []statement.ReconciledLeaf{leaf("alpha", 31, statement.EventExpired, "withheld"), leaf("bravo", 17, statement.EventReceived, "withheld")},
+	}
+	return r
+}
+
 func statementKeys(members ...string) []string {
 	names := make([]string, len(members))
 	for i, m := range members {

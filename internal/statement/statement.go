@@ -32,17 +32,18 @@ type Kind string
 
 // The kinds that exist so far.
 const (
-	KindAgreement Kind = "agreement"
-	KindManifest  Kind = "manifest"
-	KindReceipt   Kind = "receipt"
-	KindCard      Kind = "card"
-	KindCharter   Kind = "charter"
-	KindAmendment Kind = "amendment"
+	KindAgreement      Kind = "agreement"
+	KindManifest       Kind = "manifest"
+	KindReceipt        Kind = "receipt"
+	KindCard           Kind = "card"
+	KindCharter        Kind = "charter"
+	KindAmendment      Kind = "amendment"
+	KindReconciliation Kind = "reconciliation"
 )
 
-// Terms is what a statement says: Agreement, Manifest, Receipt, Card, Charter or Amendment.
+// Terms is what a statement says: Agreement, Manifest, Receipt, Card, Charter, Amendment or Reconciliation.
 type Terms interface {
-	Agreement | Manifest | Receipt | Card | Charter | Amendment
+	Agreement | Manifest | Receipt | Card | Charter | Amendment | Reconciliation
 	terms
 }
 
@@ -224,7 +225,7 @@ func finish[T Terms](e *envelope, parse func([]byte) (T, error)) (*Signed[T], er
 // KindOf reads a statement's first line. It verifies nothing.
 func KindOf(raw []byte) (Kind, error) {
 	line, _, _ := strings.Cut(string(raw[:min(len(raw), 128)]), "\n")
-	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter, KindAmendment} {
+	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter, KindAmendment, KindReconciliation} {
 		if line+"\n" == header(k) {
 			return k, nil
 		}

@@ -137,6 +137,15 @@ func goodVectors(t *testing.T) []*vector {
 			signed(t, a, statementKeys(a.SignedBy...)...))
 	}
 
+	pair := public(t, statementKeys("alpha", "bravo")...)
+	add("reconciliation", "a leaf of each sort that does not match", statement.KindReconciliation, pair, signed(t, reconciliation(), statementKeys("alpha", "bravo")...))
+	clean := reconciliation()
+	clean.Open, clean.Only, clean.Differing = nil, nil, nil
+	for i := range clean.Sides {
+		clean.Sides[i].Matched, clean.Sides[i].Open, clean.Sides[i].Only, clean.Sides[i].Differing = clean.Sides[i].Leaves, 0, 0, 0
+	}
+	add("reconciliation-clean", "everything matches", statement.KindReconciliation, pair, signed(t, clean, statementKeys("alpha", "bravo")...))
+
 	chartered := func(name, what string, members ...string) {
 		add(name, what, statement.KindCharter, own, signed(t, charter(t, members...), statementKeys(members...)...))
 	}
@@ -336,6 +345,7 @@ func badVectors(t *testing.T) []*vector {
 	list = append(list, amendmentVectors(t)...)
 	list = append(list, renewalVectors(t)...)
 	list = append(list, watchedVectors(t)...)
+	list = append(list, reconciliationVectors(t)...)
 	list = append(list, receiptVectors(t)...)
 
 	parties := statementKeys("alpha", "bravo", "charlie")

@@ -132,6 +132,8 @@ func (v *vector) open(t *testing.T) error {
 		return opens[statement.Charter](raw, keys)
 	case statement.KindAmendment:
 		return opens[statement.Amendment](raw, keys)
+	case statement.KindReconciliation:
+		return opens[statement.Reconciliation](raw, keys)
 	}
 	t.Fatalf("%s: unknown kind %q", v.name, v.kind)
 	return nil
