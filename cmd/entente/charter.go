@@ -36,6 +36,7 @@ entente charter adopt founding-alpha.txt founding-bravo.txt`,
 
 func (p *program) charterDraft() *cobra.Command {
 	var alliance, out string
+	var witnesses, auditors []string
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "draft CARD...",
@@ -44,20 +45,36 @@ func (p *program) charterDraft() *cobra.Command {
 given, and the cards. It signs nothing and needs no home, so anybody can do it;
 but one does it, and all sign that one file.
 
+With --witness the charter lists a witness that is no member: anybody who
+answers the C2SP protocol tlog-witness at an URL, with a key of its own. All
+nodes ask it for its co-signature, and it counts like a member's. Its operator
+must know the members' logs first; docs/using.md says how.
+
+With --auditor the charter names a person, of any member, who may read the logs
+of all members and verify them, and no document.
+
 What comes next: mail the file to every member. Each compares the fingerprints
 and signs with "entente charter sign".
 
-With --json: file, alliance, sha256, and founders (name, address, jurisdiction,
-fingerprint, signed).`,
+With --json: file, alliance, sha256, founders (name, address, jurisdiction,
+fingerprint, signed), and if there are any, outside_witnesses (name, url, key,
+mldsa_key) and auditors.`,
 		Example: `entente charter draft alpha.card bravo.card charlie.card \
---alliance north-sea -o founding.txt`,
+--alliance north-sea -o founding.txt
+entente charter draft alpha.card bravo.card --alliance north-sea \
+--auditor spiffe://bravo/person/zoe -o founding.txt \
+--witness 'university https://witness.example witness.example/w1+1a2b3c4d+BA…'`,
 		Args: args("CARD..."),
 		RunE: func(_ *cobra.Command, given []string) error {
 			cards, err := readFiles(given, limit.Statement)
 			if err != nil {
 				return err
 			}
-			file, err := node.DraftFounding(alliance, cards, p.now())
+			draft := node.FoundingDraft{Alliance: alliance, Cards: cards, Auditors: auditors}
+			if draft.Witnesses, err = outsideWitnesses(witnesses); err != nil {
+				return err
+			}
+			file, err := node.DraftFounding(draft, p.now())
 			if err != nil {
 				return err
 			}
@@ -77,9 +94,28 @@ fingerprint, signed).`,
 	}
 	cmd.Flags().StringVar(&alliance, "alliance", "", "the NAME of the alliance, one lower-case word (required)")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the FILE to write (required)")
+	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "an outside witness: `'NAME URL KEY [MLDSA-KEY]'`, once for each")
+	cmd.Flags().StringArrayVar(&auditors, "auditor", nil, "an auditor of all logs: `spiffe://MEMBER/person/NAME`, once for each")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
 	required(cmd, "alliance", "output")
 	return cmd
+}
+
+// outsideWitnesses reads what was given with --witness. What it means is checked with the charter.
+func outsideWitnesses(given []string) ([]statement.OutsideWitness, error) {
+	var list []statement.OutsideWitness
+	for _, text := range given {
+		f := strings.Fields(text)
+		if len(f) != 3 && len(f) != 4 {
+			return nil, fault.New(fault.Misused, "give --witness 'NAME URL KEY', with the verifier key that the witness publishes", "%.80q does not name a witness", text)
+		}
+		w := statement.OutsideWitness{Name: f[0], URL: f[1], Key: f[2]}
+		if len(f) == 4 {
+			w.MLDSA = f[3]
+		}
+		list = append(list, w)
+	}
+	return list, nil
 }
 
 func (p *program) charterSign() *cobra.Command {
@@ -214,7 +250,8 @@ func (p *program) showFounding(f *node.Founding, file string) error {
 			Alliance string        `json:"alliance"`
 			Hash     string        `json:"sha256"`
 			Founders []founderJSON `json:"founders"`
-		}{file, f.Charter.Terms.Alliance, f.Charter.Hash.String(), list})
+			besideJSON
+		}{file, f.Charter.Terms.Alliance, f.Charter.Hash.String(), list, beside(f.Charter.Terms)})
 	}
 	p.fields(field{"alliance", f.Charter.Terms.Alliance}, field{"file", file})
 	p.printf("\n")
@@ -223,7 +260,48 @@ func (p *program) showFounding(f *node.Founding, file string) error {
 		rows = append(rows, []any{m.Name, m.Address, m.Jurisdiction, m.Fingerprint, yesNo(m.Signed)})
 	}
 	p.table([]string{"MEMBER", "ADDRESS", "JURISDICTION", "FINGERPRINT", "SIGNED"}, rows)
+	p.showBeside(f.Charter.Terms)
 	return nil
+}
+
+// besideJSON is what a charter lists beside its members.
+type besideJSON struct {
+	Witnesses []witnessJSON `json:"outside_witnesses,omitempty"`
+	Auditors  []string      `json:"auditors,omitempty"`
+}
+
+type witnessJSON struct {
+	Name  string `json:"name"`
+	URL   string `json:"url"`
+	Key   string `json:"key"`
+	MLDSA string `json:"mldsa_key,omitempty"`
+}
+
+func beside(c statement.Charter) besideJSON {
+	b := besideJSON{Auditors: c.Auditors}
+	for _, w := range c.Witnesses {
+		b.Witnesses = append(b.Witnesses, witnessJSON{w.Name, w.URL, w.Key, w.MLDSA})
+	}
+	return b
+}
+
+func (p *program) showBeside(c statement.Charter) {
+	var rows [][]any
+	for _, w := range c.Witnesses {
+		rows = append(rows, []any{w.Name, w.URL, statement.KeyID(w.Key), yesNo(w.MLDSA != "")})
+	}
+	if rows != nil {
+		p.printf("\n")
+		p.table([]string{"OUTSIDE WITNESS", "URL", "KEY", "POST-QUANTUM"}, rows)
+	}
+	rows = nil
+	for _, a := range c.Auditors {
+		rows = append(rows, []any{a})
+	}
+	if rows != nil {
+		p.printf("\n")
+		p.table([]string{"AUDITOR OF ALL LOGS"}, rows)
+	}
 }
 
 func yesNo(b bool) styled {
@@ -280,7 +358,8 @@ they are reached, the fingerprints of their cards, and their standing. Only
 members in good standing may exchange documents.
 
 With --json: alliance, sha256, self, and members (name, address, jurisdiction,
-standing, fingerprint, card_sha256).`,
+standing, fingerprint, card_sha256), and if there are any, outside_witnesses
+(name, url, key, mldsa_key) and auditors.`,
 		Example: `entente charter show
 entente charter show --json`,
 		Args: args(),
@@ -319,7 +398,8 @@ func (p *program) showCharter(self string, h *member.History) error {
 			Hash     string       `json:"sha256"`
 			Self     string       `json:"self"`
 			Members  []memberJSON `json:"members"`
-		}{h.Name(), h.Newest().String(), self, list})
+			besideJSON
+		}{h.Name(), h.Newest().String(), self, list, beside(h.Charter().Terms)})
 	}
 	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"we are", self})
 	p.printf("\n")
@@ -328,5 +408,6 @@ func (p *program) showCharter(self string, h *member.History) error {
 		rows = append(rows, []any{m.Name, m.Standing, m.Address, m.Jurisdiction, statement.Fingerprint(m.Card)})
 	}
 	p.table([]string{"MEMBER", "STANDING", "ADDRESS", "JURISDICTION", "FINGERPRINT"}, rows)
+	p.showBeside(h.Charter().Terms)
 	return nil
 }

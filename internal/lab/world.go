@@ -55,6 +55,9 @@ type Options struct {
 	Alliance string   // empty: "harbour"
 	Members  []string // at least two
 	Log      *slog.Logger
+	// Witnesses are outside witnesses, and Auditors persons who may read all logs, as spiffe://MEMBER/person/NAME. Both stand in the charter.
+	Witnesses []statement.OutsideWitness
+	Auditors  []string
 	// Advertise gives the address that stands in a member's card, where that is not the one on which its node listens:
 	// that of a relay, say. Nil: the node's own.
 	Advertise func(member, listens string) string
@@ -92,6 +95,7 @@ func Found(ctx context.Context, o Options) (w *World, err error) {
 		persons = append(persons, node.Persona{Member: name, Name: w.Person(name), Roles: []string{"releaser", "reader"}})
 	}
 	err = node.FoundAlliance(ctx, node.AllianceOptions{Dir: o.Dir, Alliance: o.Alliance, Members: o.Members, Persons: persons, Now: time.Now().Add(-Backdated),
+		Witnesses: o.Witnesses, Auditors: o.Auditors,
 		Addresses: func(_ int, name string) (string, string) {
 			peer, people := w.Addresses(name)
 			if o.Advertise != nil {

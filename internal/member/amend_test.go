@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
@@ -552,5 +554,46 @@ func TestAuditors(t *testing.T) {
 	a.amend(a.amendment(a.h.Newest(), statement.Suspend, "charlie", names[:2]))
 	if a.h.IsAuditor("charlie", "dave") {
 		t.Error("an auditor of a suspended member reads logs")
+	}
+}
+
+// A key that counted for a member and for an outside witness would make a quorum of one.
+func TestOutsideWitnessWithKeysOfOthers(t *testing.T) {
+	t.Parallel()
+	founders := newFounders(t, 3)
+	cards := cardsOf(t, founders)
+	outside := newKey(t, "witness.example/w1")
+	rename := func(vkey string) string { // the same key under another name
+		key, err := statement.KeyBytes(vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := note.NewEd25519VerifierKey("witness.example/w2", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again
+	}
+	pq, err := statement.MLDSAKeyBytes(cards[1].Terms.WitnessMLDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamedPQ, err := statement.MLDSAKey("witness.example/w2", pq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range map[string]statement.OutsideWitness{
+		"another witness's key":  {Key: rename(outside.Public)},
+		"a member's witness key": {Key: rename(cards[1].Terms.Witness)},
+		"a member's log key":     {Key: rename(cards[0].Terms.Log)},
+		"a member's ML-DSA key":  {Key: newKey(t, "witness.example/w2").Public, MLDSA: renamedPQ},
+	} {
+		w.Name, w.URL = "university", "https://witness.example"
+		charter := charterOf(t, founders, cards, func(c *statement.Charter) {
+			c.Witnesses = []statement.OutsideWitness{{Name: "office", URL: "https://office.example", Key: outside.Public}, w}
+		})
+		if _, err := Found(charter, cards...); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "university") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

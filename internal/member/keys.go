@@ -3,6 +3,7 @@ package member
 import (
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 
 	"entente.example/internal/fault"
@@ -36,6 +37,35 @@ func claimCard(doing string, seen map[string]use, card statement.Card, before *s
 			continue
 		}
 		if err := claim(doing, seen, k.key, use{card.Member, k.purpose}, before != nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimOutside does the same for an outside witness: with a key of anybody else's it would count twice towards a quorum.
+func claimOutside(seen map[string]use, w statement.OutsideWitness) error {
+	const doing, purpose = "found alliance", "co-signing"
+	bad := func(err error) error {
+		return fault.New(fault.Invalid, "ask its owner for its verifier key, and draft the charter again", "%s: read the key of the witness %q: %w", doing, w.Name, err)
+	}
+	key, err := statement.WitnessKeyBytes(w.Key)
+	if err != nil {
+		return bad(err)
+	}
+	if weak(key) {
+		return bad(errors.New("it is one under which anybody can forge signatures"))
+	}
+	list := []string{"ed25519 " + string(key)}
+	if w.MLDSA != "" {
+		pq, err := statement.MLDSAKeyBytes(w.MLDSA)
+		if err != nil {
+			return bad(err)
+		}
+		list = append(list, "mldsa "+string(pq))
+	}
+	for _, k := range list {
+		if err := claim(doing, seen, k, use{"witness " + w.Name, purpose}, false); err != nil {
 			return err
 		}
 	}

@@ -95,6 +95,11 @@ func Found(charter *statement.Signed[statement.Charter], cards ...*statement.Sig
 			return nil, err
 		}
 	}
+	for _, w := range charter.Terms.Witnesses {
+		if err := claimOutside(h.seen, w); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.derive(); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ type AllianceOptions struct {
 	Addresses func(i int, member string) (peer, node string)
 	Persons   []Persona            // who works for the members from the start
 	Agreement *statement.Agreement // between all members, if there is to be one; its parties are filled in
+	// Witnesses are outside witnesses, and Auditors persons who may read all logs, as spiffe://MEMBER/person/NAME. Both stand in the charter.
+	Witnesses []statement.OutsideWitness
+	Auditors  []string
 	Now       time.Time
 }
 
@@ -184,7 +187,7 @@ func FoundAlliance(ctx context.Context, o AllianceOptions) (err error) {
 }
 
 func (o *AllianceOptions) charter(ctx context.Context, homes []*Home, cards [][]byte) error {
-	file, err := DraftFounding(o.Alliance, cards, o.Now)
+	file, err := DraftFounding(FoundingDraft{Alliance: o.Alliance, Cards: cards, Witnesses: o.Witnesses, Auditors: o.Auditors}, o.Now)
 	if err != nil {
 		return err
 	}

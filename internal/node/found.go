@@ -39,9 +39,21 @@ type Founder struct {
 	Signed                      bool   // whether the charter bears a line of this member
 }
 
+// FoundingDraft says what alliance is to be founded.
+type FoundingDraft struct {
+	Alliance  string
+	Cards     [][]byte                   // of all members, in any order
+	Witnesses []statement.OutsideWitness // beside the members, in any order, or none
+	Auditors  []string                   // spiffe://MEMBER/person/NAME, in any order, or none
+}
+
 // DraftFounding writes a founding file for the members whose cards are given. It waits limit.Adoption for signatures.
-func DraftFounding(alliance string, cards [][]byte, now time.Time) ([]byte, error) {
-	c := statement.Charter{Alliance: alliance, Version: 1, Created: now.UTC().Truncate(time.Second), Quorum: statement.QuorumMajority}
+func DraftFounding(d FoundingDraft, now time.Time) ([]byte, error) {
+	cards := d.Cards
+	c := statement.Charter{Alliance: d.Alliance, Version: 1, Created: now.UTC().Truncate(time.Second), Quorum: statement.QuorumMajority,
+		Auditors: slices.Clone(d.Auditors), Witnesses: slices.Clone(d.Witnesses)}
+	slices.Sort(c.Auditors)
+	slices.SortFunc(c.Witnesses, func(a, b statement.OutsideWitness) int { return strings.Compare(a.Name, b.Name) })
 	c.AdoptBy = c.Created.Add(limit.Adoption)
 	signed := make([]*statement.Signed[statement.Card], 0, len(cards))
 	for i, raw := range cards {
@@ -60,7 +72,7 @@ func DraftFounding(alliance string, cards [][]byte, now time.Time) ([]byte, erro
 	}
 	draft, err := statement.Draft(c)
 	if err != nil {
-		return nil, fault.New(fault.Misused, "an alliance needs a lower-case name and the cards of at least two different members", "%w", err)
+		return nil, fault.New(fault.Misused, "an alliance needs a lower-case name and the cards of at least two different members; see entente charter draft --help", "%w", err)
 	}
 	file := packFounding(draft, signed)
 	if _, err := ReadFounding(file); err != nil {

@@ -134,6 +134,13 @@ func (c Charter) validateWitnesses() error {
 		if _, err := WitnessKeyBytes(w.Key); err != nil {
 			return bad("key: %v", err)
 		}
+		// Signature lines are told apart by these names, and a witness that bore a member's would be counted in its place.
+		if m, ok := strings.CutSuffix(keyName(w.Key), "/witness"); ok && ValidMember(m) == nil {
+			return bad("key: the name %.80q is that of a member's key", keyName(w.Key))
+		}
+		if slices.ContainsFunc(c.Witnesses[:i], func(o OutsideWitness) bool { return keyName(o.Key) == keyName(w.Key) }) {
+			return bad("key: two witnesses have keys of the name %.80q", keyName(w.Key))
+		}
 		if w.MLDSA == "" {
 			continue
 		}

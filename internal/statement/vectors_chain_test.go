@@ -113,6 +113,8 @@ func watchedVectors(t *testing.T) []*vector {
 		{"witness-url-space", "a witness at an address with a space", "field witness", "https://witness.example", "https://witness.example/a b"},
 		{"witness-key", "a witness with half a key", "field witness", w, w[:len(w)-4]},
 		{"witness-mldsa-name", "a witness with two names", "field witness", mldsaKey(t, "witness.example/w1"), mldsaKey(t, "witness.example/w2")},
+		{"witness-of-member", "a witness with a member's key", "field witness", w, testKey(t, "charlie/witness").Public},
+		{"witness-twice", "two witnesses of one name", "field witness", "name = \"university\"", "name = \"office\"\nurl = \"https://other.example\"\nkey = \"" + w + "\"\n\n[[witness]]\nname = \"university\""},
 		{"witness-name", "a witness named in capitals", "field witness", `"university"`, `"University"`},
 	})
 }

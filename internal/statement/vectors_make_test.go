@@ -127,7 +127,7 @@ func goodVectors(t *testing.T) []*vector {
 	watched := charter(t, parties...)
 	watched.Auditors = []string{"spiffe://alpha/person/zoe", "spiffe://charlie/person/dave"}
 	watched.Witnesses = []statement.OutsideWitness{
-		{Name: "harbour-office", URL: "https://witness.example/harbour", Key: testKey(t, "alpha/witness").Public},
+		{Name: "harbour-office", URL: "https://witness.example/harbour", Key: testKey(t, "witness.example/harbour").Public},
 		{Name: "university", URL: "http://127.0.0.1:7480", Key: cosigner(t, "witness.example/w1"), MLDSA: mldsaKey(t, "witness.example/w1")},
 	}
 	add("charter-watched", "auditors, and outside witnesses with keys of both signature types", statement.KindCharter, own, signed(t, watched, statementKeys(parties...)...))
