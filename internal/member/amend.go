@@ -78,27 +78,33 @@ func (s *state) with(name, standing string) *state {
 }
 
 // OpenAmendment opens an amendment with the statement keys of all members, old and new, and that of the newcomer whom it
-// admits. Amend judges which of the keys could be used.
+// admits. Amend judges which of the keys could be used. Every error is a *fault.Error: Transient if the version before it is
+// not known, because then its signers may not be known either; Invalid otherwise.
 func (h *History) OpenAmendment(raw []byte) (*statement.Signed[statement.Amendment], error) {
 	const hint = "ask for the amendment again; if it names a newer charter than yours, bring that first"
 	draft, err := statement.ParseDraft[statement.Amendment](raw)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, hint, "open amendment: %w", err)
 	}
+	if !h.Knows(draft.Terms.Previous) {
+		return nil, unknownVersion("open amendment", draft.Terms.Previous)
+	}
+	// Also the keys of those who are members on one branch of a fork only.
 	var list []note.Verifier
-	for _, m := range h.members {
-		for _, k := range h.keys[m.Name] {
+	for _, ring := range h.rings {
+		for _, k := range ring {
 			if k.Purpose == PurposeStatement {
 				list = append(list, k.verifier)
 			}
 		}
 	}
+	// On another branch of a fork the newcomer may be a member already, so its key may be among them.
 	if t := draft.Terms; t.Change == statement.Admit {
-		if _, known := h.Member(t.Member); !known {
-			v, err := note.NewVerifier(t.Statement)
-			if err != nil {
-				return nil, fault.New(fault.Invalid, hint, "open amendment: read the statement key of %q: %w", t.Member, err)
-			}
+		v, err := note.NewVerifier(t.Statement)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, hint, "open amendment: read the statement key of %q: %w", t.Member, err)
+		}
+		if !slices.ContainsFunc(list, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() }) {
 			list = append(list, v)
 		}
 	}
@@ -135,7 +141,7 @@ func (h *History) Amend(a *statement.Signed[statement.Amendment], cards ...*stat
 	}
 	before, ok := h.states[a.Terms.Previous]
 	if !ok {
-		return nil, fault.New(fault.Transient, "bring the version before it first", "amend charter: it follows version %s, which is not known here", a.Terms.Previous.Short())
+		return nil, unknownVersion("amend charter", a.Terms.Previous)
 	}
 	if err := next.judge(before, a); err != nil {
 		return nil, err
@@ -154,6 +160,10 @@ func (h *History) Amend(a *statement.Signed[statement.Amendment], cards ...*stat
 			"amend charter: it does not settle a fork of version %s, or is not signed by enough members without a double signer", a.Terms.Previous.Short())
 	}
 	return next, nil
+}
+
+func unknownVersion(doing string, previous statement.Hash) error {
+	return fault.New(fault.Transient, "bring the version before it first", "%s: the amendment follows version %s, which is not known here", doing, previous.Short())
 }
 
 // room keeps a member that signs one farewell after the other from filling memory.

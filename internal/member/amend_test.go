@@ -168,6 +168,11 @@ func TestQuorumOfAmendments(t *testing.T) {
 		t.Error("a suspended member decided")
 	}
 	a.amend(a.amendment(a.h.Newest(), statement.Reinstate, "echo", names[:3]))
+	b := newAlliance(t, 4)
+	b.amend(b.amendment(b.h.Newest(), statement.Suspend, "delta", names[:3]))
+	if _, err := take(b.h, b.amendment(b.h.Newest(), statement.Reinstate, "delta", names[:2])); err == nil {
+		t.Error("two of four reinstated the fourth, who counts")
+	}
 }
 
 // What an amendment may not do.
@@ -244,6 +249,14 @@ func TestFraming(t *testing.T) {
 	stolen := thief.sign(t)
 	if _, err := take(a.h, a.amendment(a.h.Newest(), statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, admission(stolen)), stolen); err == nil {
 		t.Error("a newcomer has another's key")
+	}
+	// A newcomer is admitted with the key that it signs with.
+	honest := newFounder(t, "delta").sign(t)
+	other := a.amendment(a.h.Newest(), statement.Admit, "delta", []string{"alpha", "bravo", "delta"}, admission(honest))
+	other.By = slices.Clone(other.By)
+	other.By[2] = "delta/statement+00000000"
+	if _, err := a.h.Amend(other, honest); err == nil || !strings.Contains(err.Error(), "another key than the one it is admitted with") {
+		t.Errorf("a newcomer signed with another key: %v", err)
 	}
 	// Two lines by one member, under two names, are no quorum.
 	doubled := a.amendment(a.h.Newest(), statement.Suspend, "charlie", []string{"alpha", "bravo"})
@@ -398,9 +411,16 @@ func TestOrderOfArrival(t *testing.T) {
 	sToo := a.settlement(a.charter.Hash, x, y, byLetter("abe")...)
 	ss := a.settlement(a.charter.Hash, s, sToo, byLetter("de")...)
 	third := a.amendment(a.charter.Hash, statement.Suspend, "alpha", byLetter("bcd"))
+	// The same newcomer on two branches, and what follows on one of them.
+	zulu := newFounder(t, "zulu")
+	card := zulu.sign(t)
+	admitted := a.amendment(a.charter.Hash, statement.Admit, "zulu", []string{"alpha", "bravo", "charlie", "zulu"}, admission(card))
+	zuluToo := a.amendment(a.charter.Hash, statement.Admit, "zulu", []string{"charlie", "delta", "echo", "zulu"}, admission(card))
+	onZulu := a.amendment(admitted.Hash, statement.Suspend, "delta", []string{"alpha", "bravo", "charlie", "zulu"}, func(t *statement.Amendment) { t.Version = 3 })
 	for _, texts := range [][]*statement.Signed[statement.Amendment]{
 		{x, y}, {x, y, deeper}, {x, y, third}, {x, farewell}, {farewell, farewellToo}, {x, y, farewell}, {x, y, s}, {x, y, deeper, s, farewell},
 		{x, y, third, s}, {x, y, s, sToo}, {x, y, s, sToo, ss},
+		{admitted, zuluToo, onZulu},
 	} {
 		var want string
 		for round := range 20 {
@@ -408,7 +428,7 @@ func TestOrderOfArrival(t *testing.T) {
 			if round > 0 {
 				rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 			}
-			got := inOrder(t, a.h, order)
+			got := inOrder(t, a.h, order, card)
 			if round == 0 {
 				want = got
 			}
@@ -420,7 +440,7 @@ func TestOrderOfArrival(t *testing.T) {
 }
 
 // inOrder takes texts as they come; what comes before its time comes again.
-func inOrder(t *testing.T, h *History, order []*statement.Signed[statement.Amendment]) string {
+func inOrder(t *testing.T, h *History, order []*statement.Signed[statement.Amendment], cards ...*statement.Signed[statement.Card]) string {
 	t.Helper()
 	for round := 0; len(order) > 0; round++ {
 		if round > len(order)+10 {
@@ -428,7 +448,7 @@ func inOrder(t *testing.T, h *History, order []*statement.Signed[statement.Amend
 		}
 		var again []*statement.Signed[statement.Amendment]
 		for _, s := range order {
-			next, err := take(h, s)
+			next, err := take(h, s, cards...)
 			if fault.KindOf(err) == fault.Transient {
 				again = append(again, s)
 				continue

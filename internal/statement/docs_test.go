@@ -19,7 +19,7 @@ type story struct {
 	alpha, bravo                                 []byte // cards
 	unsigned, charter, agreement, manifest, leaf []byte
 	receipt, refusal                             []byte
-	reconciliation                               []byte
+	reconciliation, amendment                    []byte
 	opened                                       []statement.Committed // the leaf's private fields
 }
 
@@ -53,6 +53,9 @@ func tell(t *testing.T) *story {
 	rec := reconciliation()
 	rec.Alliance = nameOf(t, s.charter)
 	s.reconciliation = signed(t, rec, statementKeys("alpha", "bravo")...)
+	s.amendment = signed(t, statement.Amendment{Alliance: nameOf(t, s.charter), Version: 2, Previous: nameOf(t, s.charter), Created: noon, AdoptBy: noon.AddDate(0, 0, 7),
+		Change: statement.Admit, Member: "charlie", Statement: testKey(t, "charlie/statement").Public, Recovery: testKey(t, "charlie/recovery").Public,
+		Card: nameOf(t, signed(t, card(t, "charlie"), cardKeys("charlie")...)), SignedBy: []string{"alpha", "bravo", "charlie"}}, statementKeys("alpha", "bravo", "charlie")...)
 
 	e := released()
 	e.Manifest, e.Peers = nameOf(t, s.manifest), []string{"bravo"}
@@ -93,6 +96,9 @@ func TestDocs(t *testing.T) {
 		{"reconciliation.md", s.reconciliation, func(b []byte) error { return opens[statement.Reconciliation](b, both) }},
 		{"card.md", s.alpha, opensSelf[statement.Card]},
 		{"charter.md", s.charter, opensSelf[statement.Charter]},
+		{"amendment.md", s.amendment, func(b []byte) error {
+			return opens[statement.Amendment](b, known(t, public(t, statementKeys("alpha", "bravo", "charlie")...)...))
+		}},
 		{"leaf.md", append(bytes.Clone(s.leaf), '\n'), func(b []byte) error {
 			_, err := statement.ParseLeaf(bytes.TrimSuffix(b, []byte("\n")))
 			return err
