@@ -57,7 +57,7 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		if !utf8.Valid(raw) || bytes.ContainsFunc(raw, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' }) {
 			err = errors.New("it is no text")
 		}
-		return fault.New(fault.Invalid, "inspect reads cards, charters, agreements, manifests, receipts and founding files", "%s is none of our files: %w", path, err)
+		return fault.New(fault.Invalid, "inspect reads cards, charters, amendments, agreements, manifests, receipts and founding files", "%s is none of our files: %w", path, err)
 	}
 	history := p.history(ctx)
 	var about inspected
@@ -66,6 +66,8 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		about, err = inspectAs[statement.Card](raw, history)
 	case statement.KindCharter:
 		about, err = inspectAs[statement.Charter](raw, history)
+	case statement.KindAmendment:
+		about, err = inspectAs[statement.Amendment](raw, history)
 	case statement.KindAgreement:
 		about, err = inspectAs[statement.Agreement](raw, history)
 	case statement.KindManifest:
