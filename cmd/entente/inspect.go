@@ -177,6 +177,10 @@ func verifyAs(terms any, raw []byte, history *member.History) (verified bool, sa
 		_, err = statement.Open[statement.Manifest](raw, history.Verifiers(t.From))
 	case statement.Receipt:
 		_, err = statement.Open[statement.Receipt](raw, history.Verifiers(t.From))
+	case statement.Amendment:
+		_, err = history.OpenAmendment(raw)
+	default:
+		err = errors.New("inspect cannot verify statements of this kind") // so that no new kind passes unverified
 	}
 	if err != nil {
 		return false, "", err
