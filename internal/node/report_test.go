@@ -242,13 +242,32 @@ func TestReportRefused(t *testing.T) {
 			t.Errorf("%d days: %v", days, err)
 		}
 	}
+	w.start("alpha")
+	denied := submission("bravo")
+	denied.Label = "TLP:RED"
+	_, err := w.person("alpha").Send(t.Context(), denied, strings.NewReader("no"))
+	wantFault(t, err, fault.Refused, "release")
+	w.stop("alpha")
 	w.damaged = true
-	w.edit("alpha", `UPDATE leaf SET body = replace(CAST(body AS TEXT), '"bravo"', '"hravo"') WHERE idx = (SELECT max(idx) FROM leaf)`)
-	_, err := w.reportOn("alpha", "harbour-watch", now, false)
-	wantFault(t, err, fault.Invalid, "hash to")
-	w.edit("alpha", `UPDATE leaf SET body = 'x'`)
-	_, err = w.reportOn("alpha", "harbour-watch", now, false)
-	wantFault(t, err, fault.Invalid, "leaf")
+	for _, c := range []struct{ edit, undo, text string }{
+		{`UPDATE private SET value = replace(CAST(value AS TEXT), 'TLP:RED', 'TLP:BLUE') WHERE field = 'decision'`,
+			`UPDATE private SET value = replace(CAST(value AS TEXT), 'TLP:BLUE', 'TLP:RED') WHERE field = 'decision'`, "private field decision is not the one"},
+		{`UPDATE private SET field = 'other' WHERE field = 'person'`, `UPDATE private SET field = 'person' WHERE field = 'other'`, "private field"},
+		{`UPDATE checkpoint SET note = CAST(replace(CAST(note AS TEXT), char(10) || size || char(10), char(10) || (size - 1) || char(10)) AS BLOB)`,
+			`UPDATE checkpoint SET note = CAST(replace(CAST(note AS TEXT), char(10) || (size - 1) || char(10), char(10) || size || char(10)) AS BLOB)`, "open checkpoint"},
+		{`UPDATE leaf SET body = CAST(replace(CAST(body AS TEXT), '"bravo"', '"hravo"') AS BLOB) WHERE CAST(body AS TEXT) LIKE '%"agreement"%'`,
+			`UPDATE leaf SET body = CAST(replace(CAST(body AS TEXT), '"hravo"', '"bravo"') AS BLOB)`, "hash to"},
+		{`DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)`, ``, "the log ends after"},
+		{`UPDATE leaf SET body = 'x'`, ``, "leaf"},
+	} {
+		w.edit("alpha", c.edit)
+		_, err := w.reportOn("alpha", "harbour-watch", now, false)
+		wantFault(t, err, fault.Invalid, c.text)
+		if c.undo != "" {
+			w.edit("alpha", c.undo)
+			w.mustReport("alpha", now, false)
+		}
+	}
 }
 
 // Ten thousand exchanges: the report counts all of them, lists what it may, and stays small.
