@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"entente.example/internal/audit"
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 	"entente.example/internal/node"
 	"entente.example/internal/statement"
@@ -226,7 +227,7 @@ entente audit verify ./alpha-log`,
 			if err != nil {
 				return err
 			}
-			tree, err := audit.Export(cmd.Context(), h.DB, card.Terms.Log, given[0])
+			tree, err := audit.Export(cmd.Context(), h.DB, checkpoint.Log{Ed25519: card.Terms.Log, MLDSA: card.Terms.LogMLDSA}, given[0])
 			if err != nil {
 				return err
 			}

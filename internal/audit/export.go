@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/store"
@@ -19,7 +20,8 @@ import (
 // Files of an export beside its tiles.
 const (
 	CheckpointFile = "checkpoint"
-	KeyFile        = "log.vkey" // not part of tlog-tiles: the verifier key and a line feed
+	KeyFile        = "log.vkey"       // not part of tlog-tiles: the Ed25519 verifier key and a line feed
+	MLDSAKeyFile   = "log-mldsa.vkey" // the same for the ML-DSA-44 verifier key
 )
 
 // height is the height of tiles in C2SP tlog-tiles: 256 hashes each.
@@ -60,10 +62,10 @@ func tileWidth(level int, n, size int64) int {
 }
 
 // Export writes the log as its newest checkpoint covers it into folder dir, in the layout of c2sp.org/tlog-tiles, with the
-// verifier key vkey in log.vkey. dir must not exist, or be empty. It appears under its name only when it is complete and
+// verifier keys in log.vkey and log-mldsa.vkey. dir must not exist, or be empty. It appears under its name only when it is complete and
 // synced; a crash leaves a folder beside it whose name begins with a dot. The export is verified before it gets its name, so a damaged
 // log is never handed out.
-func Export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, error) {
+func Export(ctx context.Context, db *store.DB, keys checkpoint.Log, dir string) (tlog.Tree, error) {
 	dir = filepath.Clean(dir)
 	if err := vacant(dir); err != nil {
 		return tlog.Tree{}, err
@@ -72,7 +74,7 @@ func Export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, err
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("export log: %w", err)
 	}
-	tree, err := export(ctx, db, vkey, temp)
+	tree, err := export(ctx, db, keys, temp)
 	if err == nil {
 		err = putInPlace(temp, dir)
 	}
@@ -106,7 +108,7 @@ func putInPlace(temp, dir string) error {
 	return durable.SyncDir(filepath.Dir(dir))
 }
 
-func export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, error) {
+func export(ctx context.Context, db *store.DB, keys checkpoint.Log, dir string) (tlog.Tree, error) {
 	var raw []byte
 	err := db.View(ctx, func(v *store.View) (err error) {
 		_, raw, err = v.Checkpoint()
@@ -118,13 +120,15 @@ func export(ctx context.Context, db *store.DB, vkey, dir string) (tlog.Tree, err
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	tree, err := OpenCheckpoint(raw, vkey)
+	head, err := checkpoint.Open(raw, keys)
 	if err != nil {
 		return tlog.Tree{}, damaged(err)
 	}
+	tree := head.Tree
 	w := writer{dir: dir, made: map[string]bool{}}
 	w.file(CheckpointFile, raw)
-	w.file(KeyFile, []byte(vkey+"\n"))
+	w.file(KeyFile, []byte(keys.Ed25519+"\n"))
+	w.file(MLDSAKeyFile, []byte(keys.MLDSA+"\n"))
 	for _, t := range tlog.NewTiles(height, 0, tree.N) {
 		if w.err != nil {
 			break

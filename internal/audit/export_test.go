@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 )
 
@@ -21,7 +22,7 @@ var someday = time.Date(2026, 11, 23, 9, 12, 44, 0, time.UTC)
 func (b *bench) export(name string) string {
 	b.t.Helper()
 	dir := filepath.Join(b.dir, name)
-	tree := must[tlog.Tree](b.t)(Export(b.t.Context(), b.db, b.key.Public, dir))
+	tree := must[tlog.Tree](b.t)(Export(b.t.Context(), b.db, b.key.Verifiers(), dir))
 	r := must[*Report](b.t)(VerifyExport(dir))
 	if !r.OK() || r.Leaves != tree.N || r.Root != tree.Hash || r.Log != "alpha/log/1" {
 		b.t.Errorf("export of %v: report %+v", tree, r)
@@ -136,7 +137,7 @@ func TestVerifyExportFindsEveryByte(t *testing.T) {
 		}
 		return nil
 	}))
-	if files != 7 {
+	if files != 8 {
 		t.Errorf("%d files", files)
 	}
 	if r := must[*Report](t)(VerifyExport(dir)); !r.OK() {
@@ -216,7 +217,7 @@ func TestVerifyExportOfHugeLog(t *testing.T) {
 	b.publish()
 	dir := b.export("export")
 	for _, size := range []int64{3, 256, 1 << 40, 1<<63 - 1} {
-		raw := must[[]byte](t)(signCheckpoint(b.key, tlog.Tree{N: size}))
+		raw := must[[]byte](t)(checkpoint.Sign(tlog.Tree{N: size}, someday, b.key.Ed25519, b.key.MLDSA))
 		check(t, os.WriteFile(filepath.Join(dir, CheckpointFile), raw, 0o600))
 		if must[*Report](t)(VerifyExport(dir)).OK() {
 			t.Errorf("a checkpoint of %d leaves was believed", size)
@@ -227,14 +228,14 @@ func TestVerifyExportOfHugeLog(t *testing.T) {
 func TestExportRefuses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	if _, err := Export(t.Context(), b.db, b.key.Public, filepath.Join(b.dir, "none")); fault.KindOf(err) != fault.NotFound || fault.Hint(err) == "" {
+	if _, err := Export(t.Context(), b.db, b.key.Verifiers(), filepath.Join(b.dir, "none")); fault.KindOf(err) != fault.NotFound || fault.Hint(err) == "" {
 		t.Errorf("without a checkpoint: %v", err)
 	}
 	b.open()
 	b.add(3)
 	b.publish()
 	full := b.export("full")
-	if _, err := Export(t.Context(), b.db, b.key.Public, full); fault.KindOf(err) != fault.Misused || fault.Hint(err) == "" {
+	if _, err := Export(t.Context(), b.db, b.key.Verifiers(), full); fault.KindOf(err) != fault.Misused || fault.Hint(err) == "" {
 		t.Errorf("into a folder that is not empty: %v", err)
 	}
 	check(t, os.Mkdir(filepath.Join(b.dir, "empty"), 0o700))
@@ -246,7 +247,7 @@ func TestExportRefuses(t *testing.T) {
 	h := &home{world: &world{t: t}, dir: b.dir}
 	_, err := h.raw().Exec("UPDATE leaf SET body = CAST(replace(CAST(body AS TEXT), '2026', '2027') AS BLOB) WHERE idx = 1")
 	check(t, err)
-	if _, err := Export(t.Context(), b.db, b.key.Public, filepath.Join(b.dir, "damaged")); err == nil || fault.Hint(err) == "" {
+	if _, err := Export(t.Context(), b.db, b.key.Verifiers(), filepath.Join(b.dir, "damaged")); err == nil || fault.Hint(err) == "" {
 		t.Errorf("of a damaged log: %v", err)
 	}
 	left := must[[]string](t)(filepath.Glob(filepath.Join(b.dir, ".*")))

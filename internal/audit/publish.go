@@ -8,7 +8,7 @@
 // crash anywhere leaves the inequalities true. A head that is missing or ahead of the tree means that the database is older
 // than what was shown, and stops the start-up.
 //
-//	log, err := audit.OpenLog(ctx, db, filepath.Join(home, "head"), keys.Log)
+//	log, err := audit.OpenLog(ctx, db, filepath.Join(home, "head"), audit.Keys{Ed25519: keys.Log, MLDSA: keys.LogMLDSA})
 //	…
 //	checkpoint, err := log.Publish(ctx) // covers everything committed before the call
 package audit
@@ -23,9 +23,9 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
-	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
 
@@ -33,7 +33,10 @@ import (
 type Log struct {
 	db  *store.DB
 	dir string
-	key *statement.Key
+	key Keys
+
+	// Now is the clock that checkpoints are dated by. Set it before the first Publish, or leave it: the system's clock.
+	Now func() time.Time
 
 	sync   func(*os.File) error // (*os.File).Sync, but in tests
 	failed error                // of writing the head, after which nothing is known about the disk; only a round touches it
@@ -43,6 +46,7 @@ type Log struct {
 	mu      sync.Mutex // guards what follows
 	running bool       // a round is under way
 	next    *round     // the round that a caller now joins; it has not begun
+	renew   bool       // the next round signs even if nothing is new
 }
 
 // round is one publication, shared by everybody who asked for one before it began.
@@ -52,23 +56,23 @@ type round struct {
 	err        error
 }
 
-// OpenLog opens the log of a database. headDir is the folder head/ of the home, and key the log's signing key, whose name is the
+// OpenLog opens the log of a database. headDir is the folder head/ of the home, and key the log's signing keys, whose name is the
 // log's origin. For an empty log without a head it makes one, so it must be called before the first Record. It refuses with
 // a hint if the head is missing, damaged, ahead of the tree or of another history.
 //
 // It also finishes what a crash interrupted: a slot that was being written, a checkpoint that was not stored yet.
-func OpenLog(ctx context.Context, db *store.DB, headDir string, key *statement.Key) (*Log, error) {
-	l := &Log{db: db, dir: headDir, key: key, sync: (*os.File).Sync}
+func OpenLog(ctx context.Context, db *store.DB, headDir string, key Keys) (*Log, error) {
+	l := &Log{db: db, dir: headDir, key: key, Now: time.Now, sync: (*os.File).Sync}
 	if err := durable.MkdirAll(headDir); err != nil {
-		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+		return nil, fmt.Errorf("open log %s: %w", l.origin(), err)
 	}
 	unlock, err := lock(ctx, headDir)
 	if err != nil {
-		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+		return nil, fmt.Errorf("open log %s: %w", l.origin(), err)
 	}
 	defer unlock()
 	if err := l.recover(ctx); err != nil {
-		return nil, fmt.Errorf("open log %s: %w", key.Name(), err)
+		return nil, fmt.Errorf("open log %s: %w", l.origin(), err)
 	}
 	return l, nil
 }
@@ -101,10 +105,16 @@ func (l *Log) recover(ctx context.Context) error {
 		if err := s.write(at, h); err != nil { // or before the head was synced
 			return err
 		}
-		_, err = l.sign(ctx, h.Tree)
+		if l.Stopped() != nil {
+			return nil // nothing is signed any more; reading goes on
+		}
+		_, err = l.sign(ctx, h.Tree, now.signed)
 	}
 	return err
 }
+
+// origin is the log's name, such as alpha/log/1.
+func (l *Log) origin() string { return l.key.Ed25519.Name() }
 
 func (l *Log) slots() slots {
 	s := readSlots(l.dir)
@@ -126,7 +136,7 @@ func (l *Log) begin(ctx context.Context, s *slots) error {
 		return fault.New(fault.Conflict, restoreHint, "both slots of the log's head in %s are damaged", l.dir)
 	}
 	for i := range s.head {
-		if err := s.write(i, head{l.key.Name(), now.tree}); err != nil {
+		if err := s.write(i, head{l.origin(), now.tree}); err != nil {
 			return err
 		}
 	}
@@ -138,7 +148,8 @@ type state struct {
 	tree       tlog.Tree
 	atHead     tlog.Tree // the tree when it had the size of the head; zero if it is not that large
 	checkpoint tlog.Tree
-	raw        []byte // the checkpoint as it was signed; nil if there is none
+	signed     time.Time // when the checkpoint says that it was signed
+	raw        []byte    // the checkpoint as it was signed; nil if there is none
 }
 
 func (l *Log) state(ctx context.Context, headSize int64) (s state, err error) {
@@ -160,9 +171,11 @@ func (l *Log) state(ctx context.Context, headSize int64) (s state, err error) {
 		if err != nil {
 			return err
 		}
-		if s.checkpoint, err = OpenCheckpoint(s.raw, l.key.Public); err != nil {
+		c, err := checkpoint.Open(s.raw, l.key.Verifiers())
+		if err != nil {
 			return damaged(err)
 		}
+		s.checkpoint, s.signed = c.Tree, c.Time
 		return nil
 	})
 	return s, err
@@ -183,8 +196,8 @@ func damaged(err error) error {
 // check reads the database and compares it with the head. The head must have been read under the lock and before, so that
 // nobody advances it in between.
 func (l *Log) check(ctx context.Context, h head) (state, error) {
-	if h.Log != l.key.Name() {
-		return state{}, fault.New(fault.Conflict, "give this home its own folder head", "the head in %s belongs to the log %.80q, not to %s", l.dir, h.Log, l.key.Name())
+	if h.Log != l.origin() {
+		return state{}, fault.New(fault.Conflict, "give this home its own folder head", "the head in %s belongs to the log %.80q, not to %s", l.dir, h.Log, l.origin())
 	}
 	now, err := l.state(ctx, h.Tree.N)
 	if err != nil {
@@ -201,9 +214,16 @@ func (l *Log) check(ctx context.Context, h head) (state, error) {
 
 // Publish signs and stores a checkpoint of everything that was committed before the call, and returns it. Callers at the same time
 // share one round. If nothing is new it returns the checkpoint that is there. It must not be called inside an Update. ctx
-// bounds the wait; a round that has begun is finished.
-func (l *Log) Publish(ctx context.Context) ([]byte, error) {
+// bounds the wait; a round that has begun is finished. A log that was stopped publishes nothing.
+func (l *Log) Publish(ctx context.Context) ([]byte, error) { return l.ask(ctx, false) }
+
+// Renew is Publish, but signs even if nothing is new: an idle log says again, as of now, that this is its largest tree. A node does
+// so when it starts and from time to time, and so a log that was put back to an older state contradicts itself. See checkpoint.Fork.
+func (l *Log) Renew(ctx context.Context) ([]byte, error) { return l.ask(ctx, true) }
+
+func (l *Log) ask(ctx context.Context, renew bool) ([]byte, error) {
 	l.mu.Lock()
+	l.renew = l.renew || renew
 	if l.next == nil {
 		l.next = &round{done: make(chan struct{})}
 	}
@@ -231,22 +251,25 @@ func (l *Log) Close() { l.rest.Wait() }
 func (l *Log) rounds(ctx context.Context) {
 	for {
 		l.mu.Lock()
-		r := l.next
-		l.next = nil
+		r, renew := l.next, l.renew
+		l.next, l.renew = nil, false
 		if r == nil {
 			l.running = false
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		if r.checkpoint, r.err = l.publish(ctx); r.err != nil {
-			r.err = fmt.Errorf("publish log %s: %w", l.key.Name(), r.err)
+		if r.checkpoint, r.err = l.publish(ctx, renew); r.err != nil {
+			r.err = fmt.Errorf("publish log %s: %w", l.origin(), r.err)
 		}
 		close(r.done)
 	}
 }
 
-func (l *Log) publish(ctx context.Context) ([]byte, error) {
+func (l *Log) publish(ctx context.Context, renew bool) ([]byte, error) {
+	if err := l.Stopped(); err != nil {
+		return nil, err
+	}
 	if l.failed != nil {
 		return nil, fault.New(fault.Failed, "see to the disk, then start the program again", "the log's head could not be written, and nothing is published since: %w", l.failed)
 	}
@@ -266,13 +289,13 @@ func (l *Log) publish(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.raw != nil && now.checkpoint == now.tree {
+	if now.raw != nil && now.checkpoint == now.tree && !renew {
 		return now.raw, nil
 	}
 	if now.tree.N > s.head[at].Tree.N {
 		// A crash before this leaves leaves that nobody was shown. A crash after it leaves a head without a checkpoint, and
 		// the next round or OpenLog signs it.
-		err = s.advance(head{l.key.Name(), now.tree})
+		err = s.advance(head{l.origin(), now.tree})
 	} else {
 		err = s.write(at, s.head[at]) // by somebody who crashed before the checkpoint, perhaps also before the head was synced
 	}
@@ -282,13 +305,17 @@ func (l *Log) publish(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.sign(ctx, now.tree)
+	return l.sign(ctx, now.tree, now.signed)
 }
 
-// sign makes the checkpoint of a tree that the head covers. A crash before the commit loses a signature that nobody has
-// seen; Ed25519 gives the same one again.
-func (l *Log) sign(ctx context.Context, t tlog.Tree) ([]byte, error) {
-	raw, err := signCheckpoint(l.key, t)
+// sign makes the checkpoint of a tree that the head covers, dated now, but not before the one that was signed last: a clock that was put
+// back must not look like a log that was. A crash before the commit loses a signature that nobody has seen.
+func (l *Log) sign(ctx context.Context, t tlog.Tree, last time.Time) ([]byte, error) {
+	at := l.Now()
+	if at.Before(last) {
+		at = last
+	}
+	raw, err := checkpoint.Sign(t, at, l.key.Ed25519, l.key.MLDSA)
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
@@ -25,13 +25,13 @@ import (
 type bench struct {
 	t   testing.TB
 	dir string
-	key *statement.Key
+	key Keys
 	db  *store.DB
 	log *Log
 }
 
 func newBench(t testing.TB) *bench {
-	b := &bench{t: t, dir: t.TempDir(), key: must[*statement.Key](t)(statement.GenerateKey(rand.Reader, "alpha/log/1"))}
+	b := &bench{t: t, dir: t.TempDir(), key: logKeys(t, "alpha/log/1")}
 	b.db = must[*store.DB](t)(store.Open(t.Context(), b.dir))
 	t.Cleanup(func() { _ = b.db.Close() })
 	return b
@@ -60,7 +60,12 @@ func (b *bench) add(leaves int) {
 func (b *bench) publish() tlog.Tree {
 	b.t.Helper()
 	raw := must[[]byte](b.t)(b.log.Publish(b.t.Context()))
-	return must[tlog.Tree](b.t)(OpenCheckpoint(raw, b.key.Public))
+	return must[*checkpoint.Checkpoint](b.t)(checkpoint.Open(raw, b.key.Verifiers())).Tree
+}
+
+// logKeys makes the signing keys of a log.
+func logKeys(t testing.TB, origin string) Keys {
+	return Keys{must[*statement.Key](t)(statement.GenerateKey(rand.Reader, origin)), must[*checkpoint.Key](t)(checkpoint.GenerateKey(origin))}
 }
 
 func TestPublish(t *testing.T) {
@@ -83,7 +88,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("published anew without need:\n%s%s", first, again)
 	}
 	lines := strings.Split(string(first), "\n")
-	if len(lines) != 6 || lines[0] != "alpha/log/1" || lines[1] != "8" || lines[3] != "" || !strings.HasPrefix(lines[4], "— alpha/log/1 ") {
+	if len(lines) != 7 || lines[0] != "alpha/log/1" || lines[1] != "8" || lines[3] != "" || !strings.HasPrefix(lines[4], "— alpha/log/1 ") || !strings.HasPrefix(lines[5], "— alpha/log/1 ") {
 		t.Errorf("checkpoint:\n%s", first)
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o700, "log-0": 0o600, "log-1": 0o600, "lock": 0o600} {
@@ -140,8 +145,8 @@ func TestPublishTogether(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if tree, err := OpenCheckpoint(raw, b.key.Public); err != nil || tree.N <= leaf {
-				t.Errorf("leaf %d, checkpoint of %d: %v", leaf, tree.N, err)
+			if c, err := checkpoint.Open(raw, b.key.Verifiers()); err != nil || c.Tree.N <= leaf {
+				t.Errorf("leaf %d, checkpoint of %d: %v", leaf, c.Tree.N, err)
 			}
 		})
 	}
@@ -176,7 +181,7 @@ func TestOpenLogRefuses(t *testing.T) {
 		}, "belongs to the log"},
 		"head ahead": {func(b *bench) error {
 			s := readSlots(b.head())
-			return s.advance(head{b.key.Name(), tlog.Tree{N: 100}})
+			return s.advance(head{b.log.origin(), tlog.Tree{N: 100}})
 		}, "100 were shown"},
 		"another history": {func(b *bench) error {
 			s := readSlots(b.head())
@@ -226,7 +231,7 @@ func TestOpenLogRecovers(t *testing.T) {
 				return err
 			}
 			s := readSlots(b.head())
-			return s.advance(head{b.key.Name(), tree})
+			return s.advance(head{b.log.origin(), tree})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,10 +275,45 @@ func TestHeadSyncFails(t *testing.T) {
 		b.log.sync = (*os.File).Sync
 	}
 	synced := 0
-	l := &Log{db: b.db, dir: b.head(), key: b.key, sync: func(f *os.File) error { synced++; return f.Sync() }}
+	l := &Log{db: b.db, dir: b.head(), key: b.key, Now: time.Now, sync: func(f *os.File) error { synced++; return f.Sync() }}
 	check(t, l.recover(t.Context()))
 	if got := b.open().publish(); got.N != 3 || synced != 1 {
 		t.Errorf("after the restart %d leaves are published, and the head was synced %d times before", got.N, synced)
+	}
+}
+
+// TestRenewAndStop has an idle log say again how large it is, and a stopped one say nothing, also to another process and after a restart.
+func TestRenewAndStop(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).open()
+	b.add(2)
+	first := must[[]byte](t)(b.log.Publish(t.Context()))
+	at := time.Now().Add(time.Hour)
+	b.log.Now = func() time.Time { return at }
+	second := must[[]byte](t)(b.log.Renew(t.Context()))
+	if c := must[*checkpoint.Checkpoint](t)(checkpoint.Open(second, b.key.Verifiers())); bytes.Equal(first, second) || c.Tree.N != 2 || c.Time.Unix() != at.Unix() {
+		t.Errorf("renewed as %v", c)
+	}
+	at = at.Add(-2 * time.Hour) // a clock that is put back must not look like a log that was
+	b.add(1)
+	third := must[[]byte](t)(b.log.Publish(t.Context()))
+	if c := must[*checkpoint.Checkpoint](t)(checkpoint.Open(third, b.key.Verifiers())); c.Time.Before(time.Now().Add(30 * time.Minute)) {
+		t.Errorf("the checkpoint of 3 leaves is dated %s, before that of 2", c.Time)
+	}
+	if _, err := checkpoint.NewFork(second, third); err != nil {
+		t.Error(err)
+	}
+	other := must[*Log](t)(OpenLog(t.Context(), b.db, b.head(), b.key))
+	check(t, b.log.Stop([]byte("proof")))
+	check(t, b.log.Stop([]byte("proof")))
+	b.add(1)
+	reopened := must[*Log](t)(OpenLog(t.Context(), b.db, b.head(), b.key))
+	for name, l := range map[string]*Log{"the log": b.log, "another process": other, "after a restart": reopened} {
+		for what, f := range map[string]func(context.Context) ([]byte, error){"published": l.Publish, "renewed": l.Renew} {
+			if raw, err := f(t.Context()); err == nil || fault.Hint(err) == "" {
+				t.Errorf("%s %s after it was stopped:\n%s", name, what, raw)
+			}
+		}
 	}
 }
 
@@ -293,68 +333,6 @@ func TestOpenLogCreation(t *testing.T) {
 		t.Errorf("published %d", got.N)
 	}
 }
-
-func TestOpenCheckpointStrict(t *testing.T) {
-	t.Parallel()
-	key := must[*statement.Key](t)(statement.GenerateKey(rand.Reader, "alpha/log/1"))
-	raw := must[[]byte](t)(signCheckpoint(key, tlog.Tree{N: 7, Hash: tlog.RecordHash(nil)}))
-	if _, err := OpenCheckpoint(raw, key.Public); err != nil {
-		t.Fatal(err)
-	}
-	for at := range raw {
-		for bit := range 8 {
-			changed := bytes.Clone(raw)
-			changed[at] ^= 1 << bit
-			if _, err := OpenCheckpoint(changed, key.Public); err == nil {
-				t.Errorf("byte %d, bit %d: a change was not found", at, bit)
-			}
-		}
-	}
-	lines := bytes.SplitAfter(raw, []byte("\n"))
-	signed := func(text string) []byte { return must[[]byte](t)(note.Sign(&note.Note{Text: text}, key)) }
-	root := tlog.RecordHash(nil).String()
-	for name, bad := range map[string][]byte{
-		"signature twice":  append(bytes.Clone(raw), lines[4]...),
-		"another's line":   append(bytes.Clone(raw), "— bravo/log/1 "+strings.Repeat("A", 92)+"\n"...),
-		"no signature":     bytes.Join(lines[:4], nil),
-		"empty":            nil,
-		"another origin":   signed("bravo/log/1\n7\n" + root + "\n"),
-		"extension line":   signed("alpha/log/1\n7\n" + root + "\nmore\n"),
-		"negative size":    signed("alpha/log/1\n-7\n" + root + "\n"),
-		"size with a zero": signed("alpha/log/1\n07\n" + root + "\n"),
-		"huge size":        signed("alpha/log/1\n9223372036854775808\n" + root + "\n"),
-		"short root":       signed("alpha/log/1\n7\nAAAA\n"),
-		"two lines":        signed("alpha/log/1\n7\n"),
-	} {
-		if got, err := OpenCheckpoint(bad, key.Public); err == nil {
-			t.Errorf("%s: opened as %v", name, got)
-		}
-	}
-	for _, vkey := range []string{"", "alpha/log/1", strings.ToUpper(key.Public), strings.Replace(key.Public, "alpha", "bravo", 1), key.Public + "\n"} {
-		if _, err := OpenCheckpoint(raw, vkey); err == nil {
-			t.Errorf("opened with key %q", vkey)
-		}
-	}
-}
-
-func FuzzOpenCheckpoint(f *testing.F) {
-	const skey = "PRIVATE+KEY+alpha/log/1+"
-	key := must[*statement.Key](f)(statement.GenerateKey(zeros{}, "alpha/log/1"))
-	raw := must[[]byte](f)(signCheckpoint(key, tlog.Tree{N: 7}))
-	f.Add(raw)
-	f.Add([]byte(skey))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		tree, err := OpenCheckpoint(b, key.Public)
-		if err == nil && !bytes.HasPrefix(b, []byte(checkpointText("alpha/log/1", tree)+"\n")) {
-			t.Errorf("%q reads as %v", b, tree)
-		}
-	})
-}
-
-// zeros makes the same key every time.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func FuzzParseHead(f *testing.F) {
 	f.Add([]byte(head{"alpha/log/1", tlog.Tree{N: 4711}}.String()))

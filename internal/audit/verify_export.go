@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
@@ -55,33 +56,40 @@ func (v *exportVerifier) verify() {
 }
 
 func (v *exportVerifier) openCheckpoint() bool {
-	key, err := v.read(KeyFile)
-	if err != nil {
+	var keys checkpoint.Log
+	for _, k := range []struct {
+		file string
+		to   *string
+	}{{KeyFile, &keys.Ed25519}, {MLDSAKeyFile, &keys.MLDSA}} {
+		b, err := v.read(k.file)
+		*k.to = strings.TrimSuffix(string(b), "\n")
+		if err == nil && *k.to+"\n" != string(b) {
+			err = errors.New("it must be one line")
+		}
+		if err != nil {
+			v.report.add(k.file, "%v", err)
+			return false
+		}
+	}
+	if err := statement.ValidLog(keys.Origin(), logMember(keys.Origin())); err != nil {
 		v.report.add(KeyFile, "%v", err)
 		return false
 	}
-	vkey := strings.TrimSuffix(string(key), "\n")
-	verifier, err := openKey(vkey)
-	if err == nil && vkey+"\n" != string(key) {
-		err = errors.New("it must be one line")
-	}
-	if err == nil {
-		err = statement.ValidLog(verifier.Name(), logMember(verifier.Name()))
-	}
-	if err != nil {
-		v.report.add(KeyFile, "%v", err)
-		return false
-	}
-	v.report.Log = verifier.Name()
+	v.report.Log = keys.Origin()
 	raw, err := v.read(CheckpointFile)
 	if err == nil {
-		v.tree, err = OpenCheckpoint(raw, vkey)
+		// Whose co-signatures are good, only somebody with the members' cards can tell.
+		raw, err = checkpoint.Bare(raw)
+	}
+	var head *checkpoint.Checkpoint
+	if err == nil {
+		head, err = checkpoint.Open(raw, keys)
 	}
 	if err != nil {
 		v.report.add(CheckpointFile, "%v", err)
 		return false
 	}
-	v.report.Checkpoint = v.tree.N
+	v.tree, v.report.Checkpoint = head.Tree, head.Tree.N
 	return true
 }
 
@@ -159,7 +167,7 @@ func (v *exportVerifier) extraFiles() {
 		switch t, ok := parseTilePath(path); {
 		case err != nil:
 			return err
-		case d.IsDir(), path == CheckpointFile, path == KeyFile:
+		case d.IsDir(), path == CheckpointFile, path == KeyFile, path == MLDSAKeyFile:
 		case ok && t.W == tileWidth(t.L, t.N, v.tree.N):
 		default:
 			v.report.add(path, "it does not belong to a log of %d leaves", v.tree.N)

@@ -2,12 +2,14 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/member"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
@@ -17,9 +19,9 @@ import (
 type Verification struct {
 	DB      *store.DB
 	Blobs   *store.Blobs
-	HeadDir string    // the folder head/
-	Key     string    // the log's verifier key, from the member's own card
-	Now     time.Time // when documents are overdue is judged at this time
+	HeadDir string         // the folder head/
+	Keys    checkpoint.Log // the log's verifier keys, from the member's own card
+	Now     time.Time      // when documents are overdue is judged at this time
 
 	// Since is what an earlier verification found sound, see Verified. Its leaves are not read again; nil reads all.
 	Since *Verified
@@ -49,12 +51,9 @@ type Verification struct {
 // the next start of the node repairs: a torn slot of the head, and a blob that nothing names.
 func VerifyHome(ctx context.Context, c Verification) (*Report, error) {
 	v := &homeVerifier{Verification: c, ctx: ctx, report: &Report{Checkpoint: -1}, roots: map[int64]tlog.Hash{}, agreements: map[statement.Hash]*statement.Agreement{}}
-	key, err := openKey(c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("verify home: %w", err)
-	}
-	v.log, v.self = key.Name(), logMember(key.Name())
+	v.log, v.self = c.Keys.Origin(), logMember(c.Keys.Origin())
 	v.report.Log = v.log
+	var err error
 	if v.blobList, err = newSpool(); err != nil {
 		return nil, fmt.Errorf("verify home: %w", err)
 	}
@@ -89,6 +88,8 @@ func (v *homeVerifier) verifyDatabase() {
 	v.verifyTrust()
 	v.verifyLog()
 	v.verifyCheckpoint()
+	v.verifyCosigned()
+	v.verifyForks()
 	if v.from == 0 {
 		v.verifyDossiers()
 		v.verifyStatements()
@@ -144,11 +145,15 @@ func (v *homeVerifier) wantRoots(s slots) {
 	_ = v.DB.View(v.ctx, func(view *store.View) error { // an error shows again where the checkpoint is verified
 		rows, err := view.CheckpointRows()
 		for _, r := range rows {
-			if t, err := OpenCheckpoint(r.Note, v.Key); err == nil {
-				v.roots[t.N] = tlog.Hash{}
+			if c, err := checkpoint.Open(r.Note, v.Keys); err == nil {
+				v.roots[c.Tree.N] = tlog.Hash{}
 			}
 		}
-		return err
+		sizes, err2 := view.CosignedSizes()
+		for _, size := range sizes {
+			v.roots[size] = tlog.Hash{}
+		}
+		return errors.Join(err, err2)
 	})
 }
 
@@ -163,11 +168,12 @@ func (v *homeVerifier) verifyCheckpoint() {
 	}
 	for _, r := range rows {
 		where := fmt.Sprintf("checkpoint %d", r.Size)
-		t, err := OpenCheckpoint(r.Note, v.Key)
+		c, err := checkpoint.Open(r.Note, v.Keys)
 		if err != nil {
 			v.report.add(where, "%v", err)
 			continue
 		}
+		t := c.Tree
 		v.checkpoint = t
 		switch {
 		case t.N != r.Size:

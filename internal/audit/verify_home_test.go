@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
@@ -38,15 +40,16 @@ func TestVerifyHomeReport(t *testing.T) {
 	if r.Log != "alpha/log/1" || r.Leaves < 20 || r.Checkpoint != r.Leaves {
 		t.Errorf("report %+v", r)
 	}
-	tree, err := OpenCheckpoint(h.publish(), h.parties["alpha"].log.Public)
-	if err != nil || tree.Hash != r.Root || tree.N != r.Leaves {
-		t.Errorf("checkpoint says %v, %v; report says %d %v", tree, err, r.Leaves, r.Root)
+	opened, err := checkpoint.Open(h.publish(), h.parties["alpha"].logs.Verifiers())
+	if err != nil || opened.Tree.Hash != r.Root || opened.Tree.N != r.Leaves {
+		t.Errorf("checkpoint says %v, %v; report says %d %v", opened, err, r.Leaves, r.Root)
 	}
 }
 
 // bookkeeping lists the columns that nothing can say anything about.
 var bookkeeping = map[string]bool{
 	"exchange.updated": true, "outbox.attempts": true, "outbox.due": true, "outbox.last_error": true,
+	"cosigned.at": true, "witness.name": true, "witness.size": true, "witness.at": true, "witness.asked": true, "witness.last_error": true,
 	"goose_db_version.id": true, "goose_db_version.tstamp": true,
 }
 
@@ -204,7 +207,7 @@ func TestVerifyHomeFindsMissingRows(t *testing.T) {
 			check(t, err)
 			check(t, tx.Commit())
 			row := fmt.Sprint(values)
-			if h.verify().OK() && !(table == "outbox" && strings.Contains(row, "receipt")) && !h.kept(table, values) {
+			if h.verify().OK() && !(table == "outbox" && strings.Contains(row, "receipt")) && !h.kept(table, values) && table != "cosigned" && table != "witness" {
 				t.Errorf("row of %s was not missed: %.200s", table, row)
 			}
 			_, err = db.Exec("INSERT INTO "+table+" (rowid, "+list+") VALUES (?"+strings.Repeat(", ?", len(values))+")", append([]any{id}, values...)...)
@@ -311,6 +314,8 @@ func TestVerifyHomeOfDamagedPages(t *testing.T) {
 	t.Parallel()
 	h := newWorld(t).home()
 	h.populate()
+	// A page that nothing uses, such as one that an older checkpoint took, holds nothing that could be damaged.
+	free := must[int](t)(strconv.Atoi(column1(t, h.raw(), "PRAGMA freelist_count")[0]))
 	check(t, h.db.Close())
 	path := filepath.Join(h.dir, store.File)
 	whole := must[[]byte](t)(os.ReadFile(path))
@@ -326,7 +331,9 @@ func TestVerifyHomeOfDamagedPages(t *testing.T) {
 		c := h.verification()
 		c.DB = db
 		r, err := VerifyHome(t.Context(), c)
-		if err != nil || r.OK() {
+		if err == nil && r.OK() && free > 0 {
+			free--
+		} else if err != nil || r.OK() {
 			t.Errorf("page %d overwritten: %v, %v", at/page, r, err)
 		}
 		check(t, db.Close())

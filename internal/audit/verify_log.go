@@ -198,6 +198,7 @@ func (v *homeVerifier) leaf(r sqlc.Leaf, private []sqlc.Private) {
 		v.report.add(where, "%v", err)
 		return
 	}
+	v.equal(where, "at", r.At, l.Time.UnixMicro())
 	if !bytes.Equal(r.About, about(l)) {
 		v.report.add(where, "the column about is not the hash that the leaf names")
 	}

@@ -119,6 +119,7 @@ func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash stat
 func (v *homeVerifier) adoption(where string, l statement.Leaf) {
 	rows := map[statement.EventKind]func(statement.Hash) (bool, error){
 		statement.EventCharter: v.view.HasCharterRow, statement.EventCard: v.view.HasCardRow, statement.EventAgreement: v.view.HasAgreementRow,
+		statement.EventForked: v.view.HasForkRow,
 	}
 	has := rows[l.Kind]
 	if has == nil {

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/member"
 	"entente.example/internal/policy"
 	"entente.example/internal/statement"
@@ -19,6 +22,8 @@ import (
 
 // party is a member that can sign.
 type party struct {
+	logs                              Keys
+	witnessMLDSA                      *checkpoint.Key
 	name                              string
 	statement, recovery, log, witness *statement.Key
 	card                              *statement.Signed[statement.Card]
@@ -61,9 +66,11 @@ func newWorld(t testing.TB) *world {
 	var signers []*statement.Key
 	for _, name := range []string{"alpha", "bravo", "charlie"} {
 		p := &party{name: name, statement: key(name + "/statement"), recovery: key(name + "/recovery"), log: key(name + "/log/1"), witness: key(name + "/witness")}
+		p.logs = Keys{p.log, must[*checkpoint.Key](t)(checkpoint.GenerateKey(name + "/log/1"))}
+		p.witnessMLDSA = must[*checkpoint.Key](t)(checkpoint.GenerateKey(name + "/witness"))
 		p.card = must[*statement.Signed[statement.Card]](t)(statement.Sign(statement.Card{Member: name, Version: 1, Created: w.now, Address: name + ".example:7443",
 			Statement: p.statement.Public, Recovery: p.recovery.Public, Log: p.log.Public, Witness: p.witness.Public,
-			LogMLDSA: mldsaKey(t, name+"/log/1"), WitnessMLDSA: mldsaKey(t, name+"/witness"),
+			LogMLDSA: p.logs.MLDSA.Public, WitnessMLDSA: p.witnessMLDSA.Public,
 			CA:      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("the authority of " + name)})),
 			Sealing: []statement.SealingKey{{Epoch: 1, Recipient: "age1pq1" + name}}}, p.statement, p.recovery, p.log, p.witness))
 		w.parties[name] = p
@@ -133,7 +140,7 @@ func (w *world) home() *home {
 	h.db = must[*store.DB](w.t)(store.Open(w.t.Context(), h.dir))
 	w.t.Cleanup(func() { _ = h.db.Close() })
 	h.blobs = must[*store.Blobs](w.t)(store.OpenBlobs(h.dir))
-	h.log = must[*Log](w.t)(OpenLog(w.t.Context(), h.db, h.head(), w.parties["alpha"].log))
+	h.log = must[*Log](w.t)(OpenLog(w.t.Context(), h.db, h.head(), w.parties["alpha"].logs))
 	return h
 }
 
@@ -341,6 +348,7 @@ func (h *home) populate() {
 			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}, Private: []statement.Private{{Field: "error", Value: nil}}}))
 	})
 	h.publish()
+	h.witnessed()
 }
 
 func (h *home) verify() *Report {
@@ -350,7 +358,7 @@ func (h *home) verify() *Report {
 
 // verification is one of everything, some days after everything.
 func (h *home) verification() Verification {
-	return Verification{DB: h.db, Blobs: h.blobs, HeadDir: h.head(), Key: h.parties["alpha"].log.Public, Now: h.now.AddDate(0, 0, 3)}
+	return Verification{DB: h.db, Blobs: h.blobs, HeadDir: h.head(), Keys: h.parties["alpha"].logs.Verifiers(), Now: h.now.AddDate(0, 0, 3)}
 }
 
 // decided is what a node puts into a leaf about a decision of alpha's.
@@ -387,4 +395,26 @@ func mldsaKey(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return vkey
+}
+
+// witnessed has bravo co-sign alpha's log, and shows that bravo's own log forked.
+func (h *home) witnessed() {
+	h.t.Helper()
+	bravo := h.parties["bravo"]
+	raw := h.publish()
+	c := must[*checkpoint.Checkpoint](h.t)(checkpoint.Open(raw, h.parties["alpha"].logs.Verifiers()))
+	lines := must[[]byte](h.t)(checkpoint.Cosign(checkpoint.Text(c.Origin, c.Tree), c.Origin, c.Tree, h.now, bravo.witness, bravo.witnessMLDSA))
+	note := must[[]byte](h.t)(checkpoint.Join(raw, lines))
+	one := must[[]byte](h.t)(checkpoint.Sign(tlog.Tree{N: 1}, h.now, bravo.logs.Ed25519, bravo.logs.MLDSA))
+	two := must[[]byte](h.t)(checkpoint.Sign(tlog.Tree{N: 1, Hash: tlog.RecordHash(nil)}, h.now, bravo.logs.Ed25519, bravo.logs.MLDSA))
+	fork := must[checkpoint.Fork](h.t)(checkpoint.NewFork(one, two)).Format()
+	h.update(func(tx *store.Tx) error {
+		return steps(func() error { return tx.PutCosigned(store.Cosigned{Size: c.Tree.N, At: h.now, Note: note}) },
+			func() error {
+				return tx.PutWitness(store.Witness{Name: "bravo/witness", Size: c.Tree.N, At: h.now, Asked: h.now})
+			},
+			func() error { _, err := tx.PutFork("bravo/log/1", fork); return err },
+			h.record(tx, statement.Event{Kind: statement.EventForked, Statement: statement.HashBytes(fork), Peers: []string{"bravo"}}))
+	})
+	h.publish()
 }

@@ -1,13 +1,3 @@
-// Package checkpoint is the signed heads of logs, and the two kinds of signatures on them: Ed25519, and ML-DSA-44, which
-// still holds when Ed25519 falls.
-//
-// The post-quantum signatures are those of C2SP tlog-cosignature, signature type 0x06. A key prints only its public half:
-//
-//	key, err := checkpoint.GenerateKey("alpha/log/1")
-//	sig, err := key.Sign(message)
-//	err = checkpoint.VerifyMLDSA(key.Public, message, sig)
-//
-// The package does no I/O, knows no network, and takes the time as a parameter. All of it may be used concurrently.
 package checkpoint
 
 import (
@@ -21,9 +11,6 @@ import (
 
 	"entente.example/internal/statement"
 )
-
-// mldsaType stands in front of a key in its notation: the signature type of C2SP tlog-cosignature for ML-DSA-44.
-const mldsaType = 0x06
 
 // Key is an ML-DSA-44 signing key with its public half. It prints only its public half, and may be used concurrently.
 // Make one with GenerateKey or ParseKey; the zero value signs nothing.
@@ -56,7 +43,7 @@ func ParseKey(secret string) (*Key, error) {
 		return nil, bad
 	}
 	typed, err := base64.StdEncoding.Strict().DecodeString(parts[4])
-	if err != nil || len(typed) != 1+mldsa.PrivateKeySize || typed[0] != mldsaType {
+	if err != nil || len(typed) != 1+mldsa.PrivateKeySize || typed[0] != typeMLDSA {
 		return nil, bad
 	}
 	private, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), typed[1:])
@@ -81,7 +68,7 @@ func newKey(name string, private *mldsa.PrivateKey) (*Key, error) {
 		// Deterministic, so that one checkpoint at one time has one signature.
 		sign: func(message []byte) ([]byte, error) { return private.SignDeterministic(message, nil) },
 		reveal: func() string {
-			return "PRIVATE+KEY+" + name + "+" + hash + "+" + base64.StdEncoding.EncodeToString(append([]byte{mldsaType}, private.Bytes()...))
+			return "PRIVATE+KEY+" + name + "+" + hash + "+" + base64.StdEncoding.EncodeToString(append([]byte{typeMLDSA}, private.Bytes()...))
 		},
 	}, nil
 }

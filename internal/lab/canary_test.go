@@ -318,7 +318,7 @@ func searchLeaves(t *testing.T, w *lab.World, dir string, canaries []canary) {
 			t.Fatal(err)
 		}
 		export := filepath.Join(dir, "export-"+m)
-		if _, err := audit.Export(t.Context(), h.DB, h.Keys.Log.Public, export); err != nil {
+		if _, err := audit.Export(t.Context(), h.DB, audit.Keys{Ed25519: h.Keys.Log, MLDSA: h.Keys.LogMLDSA}.Verifiers(), export); err != nil {
 			t.Fatal(err)
 		}
 		searchExport(t, export, people)

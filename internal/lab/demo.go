@@ -209,7 +209,7 @@ func (r *demo) tamper(ctx context.Context) (text, why string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	_, err = audit.Export(ctx, h.DB, h.Keys.Log.Public, export)
+	_, err = audit.Export(ctx, h.DB, audit.Keys{Ed25519: h.Keys.Log, MLDSA: h.Keys.LogMLDSA}.Verifiers(), export)
 	if err := errors.Join(err, h.Close()); err != nil {
 		return "", "", fmt.Errorf("export log: %w", err)
 	}

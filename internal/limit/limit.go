@@ -81,6 +81,47 @@ const (
 	Leaf = 4 << 10
 	// Private bounds one private field behind a leaf, such as a full decision record.
 	Private = 64 << 10
+	// Checkpoint bounds a checkpoint with its signatures. An ML-DSA-44 line takes 3.3 KiB; the log's and those of more than half of
+	// 63 other members take about 110 KiB.
+	Checkpoint = 256 << 10
+	// CheckpointLines bounds its signature lines: a signed note may hold 100.
+	CheckpointLines = 100
+	// Proof bounds an inclusion or consistency proof with its checkpoint: 63 hashes of 45 bytes beside it.
+	Proof = Checkpoint + 4<<10
+)
+
+// Witnesses.
+const (
+	// WitnessPatience is how long a node exchanges documents without co-signatures of its quorum, unless configured otherwise. A working
+	// day's outage of a line stops nobody; a node cut off so that it does not learn of a suspension stops the same day.
+	WitnessPatience = 4 * time.Hour
+	// WitnessPatienceTwo is the same in an alliance of two, so that a partner's weekend stops nobody.
+	WitnessPatienceTwo = 7 * 24 * time.Hour
+	// WitnessCall bounds one question to a witness.
+	WitnessCall = 10 * time.Second
+	// WitnessRetryMost bounds the pause after failed questions. It doubles from RetryFirst.
+	WitnessRetryMost = time.Minute
+	// Heartbeat is how often an idle log says again how large it is, so that its witnesses and its own node know that they still hear
+	// each other.
+	Heartbeat = 10 * time.Minute
+	// GossipPause is the least pause between two messages in which a node tells a peer what checkpoints of others it has seen.
+	GossipPause = time.Second
+	// ForeignLogs bounds the logs of third parties that a node witnesses.
+	ForeignLogs = 64
+	// Fork bounds a fork proof: two checkpoints of 3.5 KiB without co-signatures, and 64 hashes.
+	Fork = 16 << 10
+)
+
+// CosignedSpans says how many co-signed checkpoints are kept, each of which takes 7 KiB or more: of those older than Older the first of
+// each Span. So evidence tells since when a leaf was witnessed to about a second, after an hour to the minute, after a day to the hour.
+var CosignedSpans = []struct{ Older, Span time.Duration }{{0, time.Second}, {time.Hour, time.Minute}, {24 * time.Hour, time.Hour}}
+
+// Evidence.
+const (
+	// Evidence bounds an evidence file: charters, cards and agreement, manifest, receipts, and a co-signed checkpoint for each leaf.
+	Evidence = 16 << 20
+	// ExchangeLeaves bounds the leaves about one exchange that evidence names: what happens to one document, and re-openings.
+	ExchangeLeaves = 64
 )
 
 // Double entry.

@@ -116,7 +116,7 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 		return nil, fmt.Errorf("make home: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	log, err := audit.OpenLog(ctx, db, filepath.Join(dir, headDir), keys.Log)
+	log, err := audit.OpenLog(ctx, db, filepath.Join(dir, headDir), audit.Keys{Ed25519: keys.Log, MLDSA: keys.LogMLDSA})
 	if err != nil {
 		return nil, fmt.Errorf("make home: %w", err)
 	}
@@ -141,7 +141,7 @@ func OpenHome(ctx context.Context, dir string) (*Home, error) {
 	if h.DB, err = store.Open(ctx, h.Dir); err != nil {
 		return nil, fmt.Errorf("open home: %w", err)
 	}
-	if h.Log, err = audit.OpenLog(ctx, h.DB, filepath.Join(h.Dir, headDir), h.Keys.Log); err != nil {
+	if h.Log, err = audit.OpenLog(ctx, h.DB, filepath.Join(h.Dir, headDir), audit.Keys{Ed25519: h.Keys.Log, MLDSA: h.Keys.LogMLDSA}); err != nil {
 		return nil, errors.Join(err, h.DB.Close())
 	}
 	return h, nil

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"entente.example/internal/audit"
+	"entente.example/internal/checkpoint"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
@@ -156,11 +156,12 @@ func (h *Home) reportLog(ctx context.Context, l *report.Log) error {
 	if err != nil {
 		return fmt.Errorf("make report: read checkpoint: %w", err)
 	}
-	tree, err := audit.OpenCheckpoint(signed, card.Terms.Log)
+	opened, err := checkpoint.Open(signed, checkpoint.Log{Ed25519: card.Terms.Log, MLDSA: card.Terms.LogMLDSA})
 	if err != nil {
 		return unsound("make report: %w", err)
 	}
-	l.Origin, _, _ = strings.Cut(card.Terms.Log, "+")
+	tree := opened.Tree
+	l.Origin = opened.Origin
 	l.Size, l.Root, l.Checkpoint, l.Later = tree.N, tree.Hash.String(), string(signed), size-tree.N
 	return nil
 }

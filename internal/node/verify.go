@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"entente.example/internal/audit"
+	"entente.example/internal/checkpoint"
 )
 
 // VerifyOptions says how much of a home is to be verified.
@@ -56,6 +57,6 @@ func (h *Home) verify(ctx context.Context, o VerifyOptions, since *audit.Verifie
 	if err != nil {
 		return nil, err
 	}
-	return audit.VerifyHome(ctx, audit.Verification{DB: h.DB, Blobs: h.Blobs, HeadDir: filepath.Join(h.Dir, headDir), Key: card.Terms.Log, Now: now,
+	return audit.VerifyHome(ctx, audit.Verification{DB: h.DB, Blobs: h.Blobs, HeadDir: filepath.Join(h.Dir, headDir), Keys: checkpoint.Log{Ed25519: card.Terms.Log, MLDSA: card.Terms.LogMLDSA}, Now: now,
 		Since: since, SkipDocuments: o.SkipDocuments, Progress: o.Progress})
 }

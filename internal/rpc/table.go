@@ -22,13 +22,24 @@ const (
 func mayCall(method string) who {
 	switch method {
 	case ententev1.PeerService_Deliver_FullMethodName,
-		ententev1.PeerService_Return_FullMethodName:
+		ententev1.PeerService_Return_FullMethodName,
+		ententev1.PeerService_Witness_FullMethodName,
+		ententev1.PeerService_Consistency_FullMethodName,
+		ententev1.PeerService_Tell_FullMethodName,
+		ententev1.PeerService_Prove_FullMethodName,
+		ententev1.PeerService_Reconcile_FullMethodName,
+		ententev1.PeerService_Concluded_FullMethodName,
+		ententev1.PeerService_ReadLog_FullMethodName:
 		return peers
 
 	case ententev1.NodeService_Send_FullMethodName,
 		ententev1.NodeService_List_FullMethodName,
 		ententev1.NodeService_Show_FullMethodName,
-		ententev1.NodeService_Open_FullMethodName:
+		ententev1.NodeService_Open_FullMethodName,
+		ententev1.NodeService_Evidence_FullMethodName,
+		ententev1.NodeService_ReconcileWith_FullMethodName,
+		ententev1.NodeService_FetchLog_FullMethodName,
+		ententev1.NodeService_Learn_FullMethodName:
 		return people
 
 	case grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName:

@@ -33,10 +33,16 @@ const (
 	EventUndecryptable EventKind = "undecryptable" // recipient: opening failed for good, receipt signed
 	EventConfirmed     EventKind = "confirmed"     // sender: receipt `opened` or `undecryptable` came back
 	EventRejected      EventKind = "rejected"      // either: a peer's bad request that deserves no receipt; no row
+	EventForked        EventKind = "forked"        // each member: a proof that a log forked, ours too
+	EventReconciled    EventKind = "reconciled"    // both: a reconciliation that both signed
+	EventExported      EventKind = "exported"      // either: evidence about an exchange was given to one of its own people; no row
+	EventDisclosed     EventKind = "disclosed"     // each member: private fields of a leaf were opened to take them outside; no row
+	EventAudited       EventKind = "audited"       // each member: its log was given to an auditor; no row
 )
 
 var eventKinds = []EventKind{EventCharter, EventCard, EventAgreement, EventReleased, EventDenied, EventReceived, EventRefused,
-	EventDelivered, EventReturned, EventExpired, EventOpened, EventReopened, EventUndecryptable, EventConfirmed, EventRejected}
+	EventDelivered, EventReturned, EventExpired, EventOpened, EventReopened, EventUndecryptable, EventConfirmed, EventRejected,
+	EventForked, EventReconciled, EventExported, EventDisclosed, EventAudited}
 
 // Event is a fact to be logged. Its private fields never enter the leaf, only commitments to them do.
 type Event struct {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -32,6 +33,46 @@ func (v *View) Leaves(from int64, most int) ([][]byte, error) {
 		leaves[i] = r.Body
 	}
 	return leaves, nil
+}
+
+// Indexed is a leaf with its index.
+type Indexed struct {
+	Index int64
+	Body  []byte
+}
+
+// LeavesOf gives the leaves about one manifest in the order of the log, at most limit.Page.
+func (v *View) LeavesOf(manifest statement.Hash) ([]Indexed, error) {
+	rows, err := v.q.LeavesAbout(v.ctx, sqlc.LeavesAboutParams{About: manifest[:], Limit: limit.Page})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Indexed, len(rows))
+	for i, r := range rows {
+		list[i] = Indexed{r.Idx, r.Body}
+	}
+	return list, nil
+}
+
+// Instant is a leaf with its time, from which LeavesBetween goes on.
+type Instant struct {
+	Indexed
+	At time.Time
+}
+
+// LeavesBetween gives the leaves with times from since until before until, sorted by time and index, at most limit.Page and only those
+// behind the last one seen; the first page is the one behind Instant{At: since, Indexed: Indexed{Index: -1}}.
+func (v *View) LeavesBetween(since, until time.Time, last Instant) ([]Instant, error) {
+	rows, err := v.q.LeavesBetween(v.ctx, sqlc.LeavesBetweenParams{Since: since.UnixMicro(), Until: until.UnixMicro(),
+		After: last.At.UnixMicro(), Idx: last.Index, Most: limit.Page})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Instant, len(rows))
+	for i, r := range rows {
+		list[i] = Instant{Indexed{r.Idx, r.Body}, time.UnixMicro(r.At).UTC()}
+	}
+	return list, nil
 }
 
 // Private gives what stands behind the commitments of a leaf, sorted by field.
@@ -126,7 +167,7 @@ func (tx *Tx) Record(e statement.Event) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("record %s: %w", e.Kind, err)
 	}
-	if err := tx.append(index, leaf, about(e), private); err != nil {
+	if err := tx.append(sqlc.InsertLeafParams{Idx: index, At: e.Time.UTC().Truncate(time.Second).UnixMicro(), Body: leaf, About: about(e)}, private); err != nil {
 		return 0, fmt.Errorf("record %s as leaf %d: %w", e.Kind, index, explain(err))
 	}
 	return index, nil
@@ -148,8 +189,9 @@ func about(e statement.Event) []byte {
 	return nil
 }
 
-func (tx *Tx) append(index int64, leaf, about []byte, private []statement.Committed) error {
-	if err := tx.q.InsertLeaf(tx.ctx, sqlc.InsertLeafParams{Idx: index, Body: leaf, About: about}); err != nil {
+func (tx *Tx) append(leaf sqlc.InsertLeafParams, private []statement.Committed) error {
+	index := leaf.Idx
+	if err := tx.q.InsertLeaf(tx.ctx, leaf); err != nil {
 		return err
 	}
 	for _, p := range private {
@@ -161,7 +203,7 @@ func (tx *Tx) append(index int64, leaf, about []byte, private []statement.Commit
 			return err
 		}
 	}
-	hashes, err := tlog.StoredHashes(index, leaf, tx.Hashes())
+	hashes, err := tlog.StoredHashes(index, leaf.Body, tx.Hashes())
 	if err != nil {
 		return err
 	}

@@ -164,6 +164,38 @@ func least(from int64) int64 {
 // CheckpointRows gives all rows of table checkpoint.
 func (v *View) CheckpointRows() ([]sqlc.Checkpoint, error) { return v.q.Checkpoints(v.ctx) }
 
+// CosignedSizes gives the sizes of all co-signed checkpoints.
+func (v *View) CosignedSizes() ([]int64, error) { return v.q.CosignedSizes(v.ctx) }
+
+// CosignedRows gives all rows of table cosigned. A page of them may take some megabytes.
+func (v *View) CosignedRows() iter.Seq2[sqlc.Cosigned, error] {
+	return func(yield func(sqlc.Cosigned, error) bool) {
+		last := int64(math.MinInt64)
+		for {
+			page, err := v.q.CosignedFrom(v.ctx, sqlc.CosignedFromParams{Size: last, Limit: limit.Page / 10})
+			if err != nil {
+				yield(sqlc.Cosigned{}, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+				last = r.Size
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// HasForkRow tells whether there is a row of that proof.
+func (v *View) HasForkRow(hash statement.Hash) (bool, error) {
+	n, err := v.q.CountFork(v.ctx, hash[:])
+	return n > 0, err
+}
+
 // pages iterates over what after gives for the last row of the page before, at first for nil: size rows, or fewer at the end.
 func pages[R any](size int, after func(last *R) ([]R, error)) iter.Seq2[R, error] {
 	return func(yield func(R, error) bool) {

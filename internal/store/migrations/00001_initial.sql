@@ -1,7 +1,7 @@
 -- The portable subset of SQL, read alike by SQLite and PostgreSQL: BIGINT microseconds since 1970 for times (UTC), BYTEA for
 -- bytes, no defaults, no generated keys. A SHA-256 is 32 bytes. Nothing here is a secret key, and no document's content.
 --
--- Every column but the bookkeeping ones (updated; attempts, due, last_error) can be derived from the statements and the
+-- Every column but the bookkeeping ones (updated; attempts, due, last_error; table witness; cosigned.at) can be derived from the statements and the
 -- log, and audit.VerifyHome derives it: a change by hand is found.
 
 -- +goose Up
@@ -83,13 +83,15 @@ CREATE INDEX outbox_by_peer ON outbox (peer, due, kind, statement);
 -- The log: leaves, what is private behind them, and the hashes of the Merkle tree in the order of
 -- golang.org/x/mod/sumdb/tlog.StoredHashIndex. Rows are only ever added.
 --
--- about is the manifest that a leaf names, or else the statement that it names, so that all leaves about one exchange are
+-- at repeats the leaf's time. about is the manifest that a leaf names, or else the statement that it names, so that all leaves about one exchange are
 -- found without reading the log; NULL where it names neither.
 CREATE TABLE leaf (
     idx   BIGINT NOT NULL PRIMARY KEY,
+    at    BIGINT NOT NULL,
     body  BYTEA  NOT NULL,
     about BYTEA
 );
+CREATE INDEX leaf_by_time ON leaf (at, idx);
 CREATE INDEX leaf_by_about ON leaf (about, idx);
 
 CREATE TABLE private (
@@ -111,7 +113,37 @@ CREATE TABLE checkpoint (
     note BYTEA  NOT NULL
 );
 
+-- Checkpoints of our log with one quorum's co-signatures: since when a quorum had seen what they cover. at is when we had the quorum, by our
+-- clock. The older they are, the fewer are kept.
+CREATE TABLE cosigned (
+    size BIGINT NOT NULL PRIMARY KEY,
+    at   BIGINT NOT NULL,
+    note BYTEA  NOT NULL
+);
+CREATE INDEX cosigned_by_time ON cosigned (at, size);
+
+-- What is known of each witness of our log: the size that it last co-signed and when by its clock, when we last asked, and what went wrong.
+-- Bookkeeping, all of it: the witness itself says what it holds.
+CREATE TABLE witness (
+    name       TEXT   NOT NULL PRIMARY KEY,
+    size       BIGINT NOT NULL,
+    at         BIGINT NOT NULL,
+    asked      BIGINT NOT NULL,
+    last_error TEXT   NOT NULL
+);
+
+-- Proofs that somebody's log forked, ours too. sha256 is that of raw.
+CREATE TABLE fork (
+    sha256 BYTEA NOT NULL PRIMARY KEY,
+    log    TEXT  NOT NULL,
+    raw    BYTEA NOT NULL
+);
+CREATE INDEX fork_by_log ON fork (log);
+
 -- +goose Down
+DROP TABLE fork;
+DROP TABLE witness;
+DROP TABLE cosigned;
 DROP TABLE checkpoint;
 DROP TABLE tree;
 DROP TABLE private;

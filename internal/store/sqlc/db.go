@@ -63,6 +63,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.checkpointsStmt, err = db.PrepareContext(ctx, checkpoints); err != nil {
 		return nil, fmt.Errorf("error preparing query Checkpoints: %w", err)
 	}
+	if q.cosignedFromStmt, err = db.PrepareContext(ctx, cosignedFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query CosignedFrom: %w", err)
+	}
+	if q.cosignedSizesStmt, err = db.PrepareContext(ctx, cosignedSizes); err != nil {
+		return nil, fmt.Errorf("error preparing query CosignedSizes: %w", err)
+	}
+	if q.countForkStmt, err = db.PrepareContext(ctx, countFork); err != nil {
+		return nil, fmt.Errorf("error preparing query CountFork: %w", err)
+	}
 	if q.countsStmt, err = db.PrepareContext(ctx, counts); err != nil {
 		return nil, fmt.Errorf("error preparing query Counts: %w", err)
 	}
@@ -99,6 +108,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.exchangesOfStmt, err = db.PrepareContext(ctx, exchangesOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ExchangesOf: %w", err)
 	}
+	if q.forksStmt, err = db.PrepareContext(ctx, forks); err != nil {
+		return nil, fmt.Errorf("error preparing query Forks: %w", err)
+	}
+	if q.forksOfStmt, err = db.PrepareContext(ctx, forksOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ForksOf: %w", err)
+	}
 	if q.generationStmt, err = db.PrepareContext(ctx, generation); err != nil {
 		return nil, fmt.Errorf("error preparing query Generation: %w", err)
 	}
@@ -126,8 +141,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertCheckpointStmt, err = db.PrepareContext(ctx, insertCheckpoint); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertCheckpoint: %w", err)
 	}
+	if q.insertCosignedStmt, err = db.PrepareContext(ctx, insertCosigned); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCosigned: %w", err)
+	}
 	if q.insertExchangeStmt, err = db.PrepareContext(ctx, insertExchange); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertExchange: %w", err)
+	}
+	if q.insertForkStmt, err = db.PrepareContext(ctx, insertFork); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertFork: %w", err)
 	}
 	if q.insertHashStmt, err = db.PrepareContext(ctx, insertHash); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertHash: %w", err)
@@ -156,6 +177,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.leavesAboutStmt, err = db.PrepareContext(ctx, leavesAbout); err != nil {
 		return nil, fmt.Errorf("error preparing query LeavesAbout: %w", err)
 	}
+	if q.leavesBetweenStmt, err = db.PrepareContext(ctx, leavesBetween); err != nil {
+		return nil, fmt.Errorf("error preparing query LeavesBetween: %w", err)
+	}
 	if q.leavesFromStmt, err = db.PrepareContext(ctx, leavesFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query LeavesFrom: %w", err)
 	}
@@ -167,6 +191,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.manifestRowStmt, err = db.PrepareContext(ctx, manifestRow); err != nil {
 		return nil, fmt.Errorf("error preparing query ManifestRow: %w", err)
+	}
+	if q.newestCosignedStmt, err = db.PrepareContext(ctx, newestCosigned); err != nil {
+		return nil, fmt.Errorf("error preparing query NewestCosigned: %w", err)
 	}
 	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
@@ -182,6 +209,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.privateFieldStmt, err = db.PrepareContext(ctx, privateField); err != nil {
 		return nil, fmt.Errorf("error preparing query PrivateField: %w", err)
+	}
+	if q.putWitnessStmt, err = db.PrepareContext(ctx, putWitness); err != nil {
+		return nil, fmt.Errorf("error preparing query PutWitness: %w", err)
 	}
 	if q.receiptStmt, err = db.PrepareContext(ctx, receipt); err != nil {
 		return nil, fmt.Errorf("error preparing query Receipt: %w", err)
@@ -212,6 +242,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.statementsFromStmt, err = db.PrepareContext(ctx, statementsFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query StatementsFrom: %w", err)
+	}
+	if q.thinCosignedStmt, err = db.PrepareContext(ctx, thinCosigned); err != nil {
+		return nil, fmt.Errorf("error preparing query ThinCosigned: %w", err)
+	}
+	if q.witnessesStmt, err = db.PrepareContext(ctx, witnesses); err != nil {
+		return nil, fmt.Errorf("error preparing query Witnesses: %w", err)
 	}
 	return &q, nil
 }
@@ -283,6 +319,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing checkpointsStmt: %w", cerr)
 		}
 	}
+	if q.cosignedFromStmt != nil {
+		if cerr := q.cosignedFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cosignedFromStmt: %w", cerr)
+		}
+	}
+	if q.cosignedSizesStmt != nil {
+		if cerr := q.cosignedSizesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cosignedSizesStmt: %w", cerr)
+		}
+	}
+	if q.countForkStmt != nil {
+		if cerr := q.countForkStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countForkStmt: %w", cerr)
+		}
+	}
 	if q.countsStmt != nil {
 		if cerr := q.countsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countsStmt: %w", cerr)
@@ -343,6 +394,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing exchangesOfStmt: %w", cerr)
 		}
 	}
+	if q.forksStmt != nil {
+		if cerr := q.forksStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forksStmt: %w", cerr)
+		}
+	}
+	if q.forksOfStmt != nil {
+		if cerr := q.forksOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forksOfStmt: %w", cerr)
+		}
+	}
 	if q.generationStmt != nil {
 		if cerr := q.generationStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing generationStmt: %w", cerr)
@@ -388,9 +449,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertCheckpointStmt: %w", cerr)
 		}
 	}
+	if q.insertCosignedStmt != nil {
+		if cerr := q.insertCosignedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCosignedStmt: %w", cerr)
+		}
+	}
 	if q.insertExchangeStmt != nil {
 		if cerr := q.insertExchangeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertExchangeStmt: %w", cerr)
+		}
+	}
+	if q.insertForkStmt != nil {
+		if cerr := q.insertForkStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertForkStmt: %w", cerr)
 		}
 	}
 	if q.insertHashStmt != nil {
@@ -438,6 +509,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing leavesAboutStmt: %w", cerr)
 		}
 	}
+	if q.leavesBetweenStmt != nil {
+		if cerr := q.leavesBetweenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leavesBetweenStmt: %w", cerr)
+		}
+	}
 	if q.leavesFromStmt != nil {
 		if cerr := q.leavesFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing leavesFromStmt: %w", cerr)
@@ -456,6 +532,11 @@ func (q *Queries) Close() error {
 	if q.manifestRowStmt != nil {
 		if cerr := q.manifestRowStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing manifestRowStmt: %w", cerr)
+		}
+	}
+	if q.newestCosignedStmt != nil {
+		if cerr := q.newestCosignedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing newestCosignedStmt: %w", cerr)
 		}
 	}
 	if q.nextDueStmt != nil {
@@ -481,6 +562,11 @@ func (q *Queries) Close() error {
 	if q.privateFieldStmt != nil {
 		if cerr := q.privateFieldStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing privateFieldStmt: %w", cerr)
+		}
+	}
+	if q.putWitnessStmt != nil {
+		if cerr := q.putWitnessStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putWitnessStmt: %w", cerr)
 		}
 	}
 	if q.receiptStmt != nil {
@@ -531,6 +617,16 @@ func (q *Queries) Close() error {
 	if q.statementsFromStmt != nil {
 		if cerr := q.statementsFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing statementsFromStmt: %w", cerr)
+		}
+	}
+	if q.thinCosignedStmt != nil {
+		if cerr := q.thinCosignedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing thinCosignedStmt: %w", cerr)
+		}
+	}
+	if q.witnessesStmt != nil {
+		if cerr := q.witnessesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing witnessesStmt: %w", cerr)
 		}
 	}
 	return err
@@ -585,6 +681,9 @@ type Queries struct {
 	chartersStmt               *sql.Stmt
 	checkpointStmt             *sql.Stmt
 	checkpointsStmt            *sql.Stmt
+	cosignedFromStmt           *sql.Stmt
+	cosignedSizesStmt          *sql.Stmt
+	countForkStmt              *sql.Stmt
 	countsStmt                 *sql.Stmt
 	deleteCheckpointsBelowStmt *sql.Stmt
 	dequeueStmt                *sql.Stmt
@@ -597,6 +696,8 @@ type Queries struct {
 	exchangesByPrefixStmt      *sql.Stmt
 	exchangesBySenderStmt      *sql.Stmt
 	exchangesOfStmt            *sql.Stmt
+	forksStmt                  *sql.Stmt
+	forksOfStmt                *sql.Stmt
 	generationStmt             *sql.Stmt
 	hashStmt                   *sql.Stmt
 	hashesFromStmt             *sql.Stmt
@@ -606,7 +707,9 @@ type Queries struct {
 	insertCardStmt             *sql.Stmt
 	insertCharterStmt          *sql.Stmt
 	insertCheckpointStmt       *sql.Stmt
+	insertCosignedStmt         *sql.Stmt
 	insertExchangeStmt         *sql.Stmt
+	insertForkStmt             *sql.Stmt
 	insertHashStmt             *sql.Stmt
 	insertLeafStmt             *sql.Stmt
 	insertManifestStmt         *sql.Stmt
@@ -616,15 +719,18 @@ type Queries struct {
 	leafStmt                   *sql.Stmt
 	leavesStmt                 *sql.Stmt
 	leavesAboutStmt            *sql.Stmt
+	leavesBetweenStmt          *sql.Stmt
 	leavesFromStmt             *sql.Stmt
 	manifestStmt               *sql.Stmt
 	manifestByIDStmt           *sql.Stmt
 	manifestRowStmt            *sql.Stmt
+	newestCosignedStmt         *sql.Stmt
 	nextDueStmt                *sql.Stmt
 	outboxFromStmt             *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
 	privateFieldStmt           *sql.Stmt
+	putWitnessStmt             *sql.Stmt
 	receiptStmt                *sql.Stmt
 	receiptHashStmt            *sql.Stmt
 	receiptsStmt               *sql.Stmt
@@ -635,6 +741,8 @@ type Queries struct {
 	sizeStmt                   *sql.Stmt
 	statementStmt              *sql.Stmt
 	statementsFromStmt         *sql.Stmt
+	thinCosignedStmt           *sql.Stmt
+	witnessesStmt              *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -654,6 +762,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		chartersStmt:               q.chartersStmt,
 		checkpointStmt:             q.checkpointStmt,
 		checkpointsStmt:            q.checkpointsStmt,
+		cosignedFromStmt:           q.cosignedFromStmt,
+		cosignedSizesStmt:          q.cosignedSizesStmt,
+		countForkStmt:              q.countForkStmt,
 		countsStmt:                 q.countsStmt,
 		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
 		dequeueStmt:                q.dequeueStmt,
@@ -666,6 +777,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		exchangesByPrefixStmt:      q.exchangesByPrefixStmt,
 		exchangesBySenderStmt:      q.exchangesBySenderStmt,
 		exchangesOfStmt:            q.exchangesOfStmt,
+		forksStmt:                  q.forksStmt,
+		forksOfStmt:                q.forksOfStmt,
 		generationStmt:             q.generationStmt,
 		hashStmt:                   q.hashStmt,
 		hashesFromStmt:             q.hashesFromStmt,
@@ -675,7 +788,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertCardStmt:             q.insertCardStmt,
 		insertCharterStmt:          q.insertCharterStmt,
 		insertCheckpointStmt:       q.insertCheckpointStmt,
+		insertCosignedStmt:         q.insertCosignedStmt,
 		insertExchangeStmt:         q.insertExchangeStmt,
+		insertForkStmt:             q.insertForkStmt,
 		insertHashStmt:             q.insertHashStmt,
 		insertLeafStmt:             q.insertLeafStmt,
 		insertManifestStmt:         q.insertManifestStmt,
@@ -685,15 +800,18 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		leafStmt:                   q.leafStmt,
 		leavesStmt:                 q.leavesStmt,
 		leavesAboutStmt:            q.leavesAboutStmt,
+		leavesBetweenStmt:          q.leavesBetweenStmt,
 		leavesFromStmt:             q.leavesFromStmt,
 		manifestStmt:               q.manifestStmt,
 		manifestByIDStmt:           q.manifestByIDStmt,
 		manifestRowStmt:            q.manifestRowStmt,
+		newestCosignedStmt:         q.newestCosignedStmt,
 		nextDueStmt:                q.nextDueStmt,
 		outboxFromStmt:             q.outboxFromStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
 		privateFieldStmt:           q.privateFieldStmt,
+		putWitnessStmt:             q.putWitnessStmt,
 		receiptStmt:                q.receiptStmt,
 		receiptHashStmt:            q.receiptHashStmt,
 		receiptsStmt:               q.receiptsStmt,
@@ -704,5 +822,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		sizeStmt:                   q.sizeStmt,
 		statementStmt:              q.statementStmt,
 		statementsFromStmt:         q.statementsFromStmt,
+		thinCosignedStmt:           q.thinCosignedStmt,
+		witnessesStmt:              q.witnessesStmt,
 	}
 }

@@ -47,6 +47,76 @@ func (q *Queries) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	return items, nil
 }
 
+const cosignedFrom = `-- name: CosignedFrom :many
+SELECT size, at, note FROM cosigned WHERE size > $1 ORDER BY size LIMIT $2
+`
+
+type CosignedFromParams struct {
+	Size  int64
+	Limit int32
+}
+
+func (q *Queries) CosignedFrom(ctx context.Context, arg CosignedFromParams) ([]Cosigned, error) {
+	rows, err := q.query(ctx, q.cosignedFromStmt, cosignedFrom, arg.Size, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Cosigned
+	for rows.Next() {
+		var i Cosigned
+		if err := rows.Scan(&i.Size, &i.At, &i.Note); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const cosignedSizes = `-- name: CosignedSizes :many
+SELECT size FROM cosigned ORDER BY size
+`
+
+func (q *Queries) CosignedSizes(ctx context.Context) ([]int64, error) {
+	rows, err := q.query(ctx, q.cosignedSizesStmt, cosignedSizes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var size int64
+		if err := rows.Scan(&size); err != nil {
+			return nil, err
+		}
+		items = append(items, size)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countFork = `-- name: CountFork :one
+SELECT COUNT(*) AS n FROM fork WHERE sha256 = $1
+`
+
+func (q *Queries) CountFork(ctx context.Context, sha256 []byte) (int64, error) {
+	row := q.queryRow(ctx, q.countForkStmt, countFork, sha256)
+	var n int64
+	err := row.Scan(&n)
+	return n, err
+}
+
 const deleteCheckpointsBelow = `-- name: DeleteCheckpointsBelow :exec
 DELETE FROM checkpoint WHERE size < $1
 `
@@ -54,6 +124,60 @@ DELETE FROM checkpoint WHERE size < $1
 func (q *Queries) DeleteCheckpointsBelow(ctx context.Context, size int64) error {
 	_, err := q.exec(ctx, q.deleteCheckpointsBelowStmt, deleteCheckpointsBelow, size)
 	return err
+}
+
+const forks = `-- name: Forks :many
+SELECT sha256, log, raw FROM fork ORDER BY log, sha256
+`
+
+func (q *Queries) Forks(ctx context.Context) ([]Fork, error) {
+	rows, err := q.query(ctx, q.forksStmt, forks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Fork
+	for rows.Next() {
+		var i Fork
+		if err := rows.Scan(&i.Sha256, &i.Log, &i.Raw); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const forksOf = `-- name: ForksOf :many
+SELECT sha256, log, raw FROM fork WHERE log = $1 ORDER BY sha256
+`
+
+func (q *Queries) ForksOf(ctx context.Context, log string) ([]Fork, error) {
+	rows, err := q.query(ctx, q.forksOfStmt, forksOf, log)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Fork
+	for rows.Next() {
+		var i Fork
+		if err := rows.Scan(&i.Sha256, &i.Log, &i.Raw); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const hash = `-- name: Hash :one
@@ -113,6 +237,39 @@ func (q *Queries) InsertCheckpoint(ctx context.Context, arg InsertCheckpointPara
 	return err
 }
 
+const insertCosigned = `-- name: InsertCosigned :exec
+INSERT INTO cosigned (size, at, note) VALUES ($1, $2, $3) ON CONFLICT (size) DO NOTHING
+`
+
+type InsertCosignedParams struct {
+	Size int64
+	At   int64
+	Note []byte
+}
+
+func (q *Queries) InsertCosigned(ctx context.Context, arg InsertCosignedParams) error {
+	_, err := q.exec(ctx, q.insertCosignedStmt, insertCosigned, arg.Size, arg.At, arg.Note)
+	return err
+}
+
+const insertFork = `-- name: InsertFork :execrows
+INSERT INTO fork (sha256, log, raw) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+`
+
+type InsertForkParams struct {
+	Sha256 []byte
+	Log    string
+	Raw    []byte
+}
+
+func (q *Queries) InsertFork(ctx context.Context, arg InsertForkParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertForkStmt, insertFork, arg.Sha256, arg.Log, arg.Raw)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const insertHash = `-- name: InsertHash :exec
 INSERT INTO tree (idx, hash) VALUES ($1, $2)
 `
@@ -128,17 +285,23 @@ func (q *Queries) InsertHash(ctx context.Context, arg InsertHashParams) error {
 }
 
 const insertLeaf = `-- name: InsertLeaf :exec
-INSERT INTO leaf (idx, body, about) VALUES ($1, $2, $3)
+INSERT INTO leaf (idx, at, body, about) VALUES ($1, $2, $3, $4)
 `
 
 type InsertLeafParams struct {
 	Idx   int64
+	At    int64
 	Body  []byte
 	About []byte
 }
 
 func (q *Queries) InsertLeaf(ctx context.Context, arg InsertLeafParams) error {
-	_, err := q.exec(ctx, q.insertLeafStmt, insertLeaf, arg.Idx, arg.Body, arg.About)
+	_, err := q.exec(ctx, q.insertLeafStmt, insertLeaf,
+		arg.Idx,
+		arg.At,
+		arg.Body,
+		arg.About,
+	)
 	return err
 }
 
@@ -249,8 +412,58 @@ func (q *Queries) LeavesAbout(ctx context.Context, arg LeavesAboutParams) ([]Lea
 	return items, nil
 }
 
+const leavesBetween = `-- name: LeavesBetween :many
+SELECT idx, at, body FROM leaf
+WHERE at >= $1 AND at < $2 AND (at > $3 OR (at = $3 AND idx > $4))
+ORDER BY at, idx LIMIT $5
+`
+
+type LeavesBetweenParams struct {
+	Since int64
+	Until int64
+	After int64
+	Idx   int64
+	Most  int32
+}
+
+type LeavesBetweenRow struct {
+	Idx  int64
+	At   int64
+	Body []byte
+}
+
+// The leaves of a period, in the order of (at, idx), from behind the last one seen.
+func (q *Queries) LeavesBetween(ctx context.Context, arg LeavesBetweenParams) ([]LeavesBetweenRow, error) {
+	rows, err := q.query(ctx, q.leavesBetweenStmt, leavesBetween,
+		arg.Since,
+		arg.Until,
+		arg.After,
+		arg.Idx,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LeavesBetweenRow
+	for rows.Next() {
+		var i LeavesBetweenRow
+		if err := rows.Scan(&i.Idx, &i.At, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const leavesFrom = `-- name: LeavesFrom :many
-SELECT idx, body, about FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2
+SELECT idx, at, body, about FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2
 `
 
 type LeavesFromParams struct {
@@ -267,7 +480,12 @@ func (q *Queries) LeavesFrom(ctx context.Context, arg LeavesFromParams) ([]Leaf,
 	var items []Leaf
 	for rows.Next() {
 		var i Leaf
-		if err := rows.Scan(&i.Idx, &i.Body, &i.About); err != nil {
+		if err := rows.Scan(
+			&i.Idx,
+			&i.At,
+			&i.Body,
+			&i.About,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -279,6 +497,17 @@ func (q *Queries) LeavesFrom(ctx context.Context, arg LeavesFromParams) ([]Leaf,
 		return nil, err
 	}
 	return items, nil
+}
+
+const newestCosigned = `-- name: NewestCosigned :one
+SELECT size, at, note FROM cosigned ORDER BY size DESC LIMIT 1
+`
+
+func (q *Queries) NewestCosigned(ctx context.Context) (Cosigned, error) {
+	row := q.queryRow(ctx, q.newestCosignedStmt, newestCosigned)
+	var i Cosigned
+	err := row.Scan(&i.Size, &i.At, &i.Note)
+	return i, err
 }
 
 const private = `-- name: Private :many
@@ -370,6 +599,30 @@ func (q *Queries) PrivateField(ctx context.Context, arg PrivateFieldParams) ([]b
 	return value, err
 }
 
+const putWitness = `-- name: PutWitness :exec
+INSERT INTO witness (name, size, at, asked, last_error) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (name) DO UPDATE SET size = excluded.size, at = excluded.at, asked = excluded.asked, last_error = excluded.last_error
+`
+
+type PutWitnessParams struct {
+	Name      string
+	Size      int64
+	At        int64
+	Asked     int64
+	LastError string
+}
+
+func (q *Queries) PutWitness(ctx context.Context, arg PutWitnessParams) error {
+	_, err := q.exec(ctx, q.putWitnessStmt, putWitness,
+		arg.Name,
+		arg.Size,
+		arg.At,
+		arg.Asked,
+		arg.LastError,
+	)
+	return err
+}
+
 const size = `-- name: Size :one
 SELECT CAST(COALESCE(MAX(idx) + 1, 0) AS BIGINT) AS size FROM leaf
 `
@@ -379,4 +632,56 @@ func (q *Queries) Size(ctx context.Context) (int64, error) {
 	var size int64
 	err := row.Scan(&size)
 	return size, err
+}
+
+const thinCosigned = `-- name: ThinCosigned :execrows
+DELETE FROM cosigned WHERE cosigned.at < $1 AND cosigned.size < (SELECT MAX(m.size) FROM cosigned m) AND cosigned.size NOT IN
+    (SELECT MIN(c.size) FROM cosigned c GROUP BY c.at / CAST($2 AS BIGINT))
+`
+
+type ThinCosignedParams struct {
+	Older int64
+	Span  int64
+}
+
+// Keeps, of what is older than a time, the first of each span, and the newest in any case.
+func (q *Queries) ThinCosigned(ctx context.Context, arg ThinCosignedParams) (int64, error) {
+	result, err := q.exec(ctx, q.thinCosignedStmt, thinCosigned, arg.Older, arg.Span)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const witnesses = `-- name: Witnesses :many
+SELECT name, size, at, asked, last_error FROM witness ORDER BY name
+`
+
+func (q *Queries) Witnesses(ctx context.Context) ([]Witness, error) {
+	rows, err := q.query(ctx, q.witnessesStmt, witnesses)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Witness
+	for rows.Next() {
+		var i Witness
+		if err := rows.Scan(
+			&i.Name,
+			&i.Size,
+			&i.At,
+			&i.Asked,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -26,6 +26,12 @@ type Checkpoint struct {
 	Note []byte
 }
 
+type Cosigned struct {
+	Size int64
+	At   int64
+	Note []byte
+}
+
 type Exchange struct {
 	Manifest  []byte
 	Recipient string
@@ -33,8 +39,15 @@ type Exchange struct {
 	Updated   int64
 }
 
+type Fork struct {
+	Sha256 []byte
+	Log    string
+	Raw    []byte
+}
+
 type Leaf struct {
 	Idx   int64
+	At    int64
 	Body  []byte
 	About []byte
 }
@@ -81,4 +94,12 @@ type Statement struct {
 type Tree struct {
 	Idx  int64
 	Hash []byte
+}
+
+type Witness struct {
+	Name      string
+	Size      int64
+	At        int64
+	Asked     int64
+	LastError string
 }

@@ -1230,6 +1230,522 @@ func (x *Fault) GetReasons() []*Reason {
 	return nil
 }
 
+// EvidenceRequest names an exchange.
+type EvidenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// FROM/ID/TO, any unique prefix, or the ID alone.
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// Whether the file shall open the commitment to the document's content, so that it proves what the content was. Only the sender can.
+	Content       bool `protobuf:"varint,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceRequest) Reset() {
+	*x = EvidenceRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceRequest) ProtoMessage() {}
+
+func (x *EvidenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceRequest.ProtoReflect.Descriptor instead.
+func (*EvidenceRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EvidenceRequest) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *EvidenceRequest) GetContent() bool {
+	if x != nil {
+		return x.Content
+	}
+	return false
+}
+
+// EvidenceResponse is the next bytes of the file.
+type EvidenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*EvidenceResponse_Chunk
+	//	*EvidenceResponse_Complete
+	Part          isEvidenceResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceResponse) Reset() {
+	*x = EvidenceResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceResponse) ProtoMessage() {}
+
+func (x *EvidenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceResponse.ProtoReflect.Descriptor instead.
+func (*EvidenceResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EvidenceResponse) GetPart() isEvidenceResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *EvidenceResponse) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*EvidenceResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *EvidenceResponse) GetComplete() *EvidenceComplete {
+	if x != nil {
+		if x, ok := x.Part.(*EvidenceResponse_Complete); ok {
+			return x.Complete
+		}
+	}
+	return nil
+}
+
+type isEvidenceResponse_Part interface {
+	isEvidenceResponse_Part()
+}
+
+type EvidenceResponse_Chunk struct {
+	// The next bytes.
+	Chunk []byte `protobuf:"bytes,1,opt,name=chunk,proto3,oneof"`
+}
+
+type EvidenceResponse_Complete struct {
+	// The file is complete. Without this, what was received must be thrown away.
+	Complete *EvidenceComplete `protobuf:"bytes,2,opt,name=complete,proto3,oneof"`
+}
+
+func (*EvidenceResponse_Chunk) isEvidenceResponse_Part() {}
+
+func (*EvidenceResponse_Complete) isEvidenceResponse_Part() {}
+
+// EvidenceComplete says what the file holds.
+type EvidenceComplete struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the other side's leaves are not in it; empty if they are.
+	OtherSideMissing string `protobuf:"bytes,1,opt,name=other_side_missing,json=otherSideMissing,proto3" json:"other_side_missing,omitempty"`
+	// FROM/ID/TO.
+	Ref           string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceComplete) Reset() {
+	*x = EvidenceComplete{}
+	mi := &file_entente_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceComplete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceComplete) ProtoMessage() {}
+
+func (x *EvidenceComplete) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceComplete.ProtoReflect.Descriptor instead.
+func (*EvidenceComplete) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EvidenceComplete) GetOtherSideMissing() string {
+	if x != nil {
+		return x.OtherSideMissing
+	}
+	return ""
+}
+
+func (x *EvidenceComplete) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+// ReconcileWithRequest names a member and a period.
+type ReconcileWithRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other member.
+	With string `protobuf:"bytes,1,opt,name=with,proto3" json:"with,omitempty"`
+	// From when.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Until before when.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileWithRequest) Reset() {
+	*x = ReconcileWithRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileWithRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileWithRequest) ProtoMessage() {}
+
+func (x *ReconcileWithRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileWithRequest.ProtoReflect.Descriptor instead.
+func (*ReconcileWithRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReconcileWithRequest) GetWith() string {
+	if x != nil {
+		return x.With
+	}
+	return ""
+}
+
+func (x *ReconcileWithRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ReconcileWithRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// ReconcileWithResponse is the result.
+type ReconcileWithResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reconciliation that both have signed.
+	Reconciliation []byte `protobuf:"bytes,1,opt,name=reconciliation,proto3" json:"reconciliation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReconcileWithResponse) Reset() {
+	*x = ReconcileWithResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileWithResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileWithResponse) ProtoMessage() {}
+
+func (x *ReconcileWithResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileWithResponse.ProtoReflect.Descriptor instead.
+func (*ReconcileWithResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReconcileWithResponse) GetReconciliation() []byte {
+	if x != nil {
+		return x.Reconciliation
+	}
+	return nil
+}
+
+// FetchLogRequest names a member.
+type FetchLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member whose log is wanted.
+	Member        string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchLogRequest) Reset() {
+	*x = FetchLogRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchLogRequest) ProtoMessage() {}
+
+func (x *FetchLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchLogRequest.ProtoReflect.Descriptor instead.
+func (*FetchLogRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FetchLogRequest) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// FetchLogResponse is a file of the log's export: the co-signed checkpoint first, then tiles.
+type FetchLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its path in the layout of C2SP tlog-tiles: checkpoint, tile/….
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Part of its content, in order.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// The file is complete.
+	End           bool `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchLogResponse) Reset() {
+	*x = FetchLogResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchLogResponse) ProtoMessage() {}
+
+func (x *FetchLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchLogResponse.ProtoReflect.Descriptor instead.
+func (*FetchLogResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FetchLogResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FetchLogResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *FetchLogResponse) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+// LearnRequest is what somebody mailed. Everything in it is verified by itself.
+type LearnRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Amendments of the charter, oldest first.
+	Amendments [][]byte `protobuf:"bytes,1,rep,name=amendments,proto3" json:"amendments,omitempty"`
+	// Cards, for each member oldest first.
+	Cards         [][]byte `protobuf:"bytes,2,rep,name=cards,proto3" json:"cards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearnRequest) Reset() {
+	*x = LearnRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearnRequest) ProtoMessage() {}
+
+func (x *LearnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearnRequest.ProtoReflect.Descriptor instead.
+func (*LearnRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LearnRequest) GetAmendments() [][]byte {
+	if x != nil {
+		return x.Amendments
+	}
+	return nil
+}
+
+func (x *LearnRequest) GetCards() [][]byte {
+	if x != nil {
+		return x.Cards
+	}
+	return nil
+}
+
+// LearnResponse says what the node knows now.
+type LearnResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest charter, SHA-256, in hex.
+	CharterSha256 string `protobuf:"bytes,1,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearnResponse) Reset() {
+	*x = LearnResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearnResponse) ProtoMessage() {}
+
+func (x *LearnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearnResponse.ProtoReflect.Descriptor instead.
+func (*LearnResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LearnResponse) GetCharterSha256() string {
+	if x != nil {
+		return x.CharterSha256
+	}
+	return ""
+}
+
 var File_entente_v1_node_proto protoreflect.FileDescriptor
 
 const file_entente_v1_node_proto_rawDesc = "" +
@@ -1330,16 +1846,50 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
 	"\x04hint\x18\x03 \x01(\tR\x04hint\x12,\n" +
-	"\areasons\x18\x04 \x03(\v2\x12.entente.v1.ReasonR\areasons*K\n" +
+	"\areasons\x18\x04 \x03(\v2\x12.entente.v1.ReasonR\areasons\"S\n" +
+	"\x0fEvidenceRequest\x12&\n" +
+	"\bexchange\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\bR\acontent\"n\n" +
+	"\x10EvidenceResponse\x12\x16\n" +
+	"\x05chunk\x18\x01 \x01(\fH\x00R\x05chunk\x12:\n" +
+	"\bcomplete\x18\x02 \x01(\v2\x1c.entente.v1.EvidenceCompleteH\x00R\bcompleteB\x06\n" +
+	"\x04part\"R\n" +
+	"\x10EvidenceComplete\x12,\n" +
+	"\x12other_side_missing\x18\x01 \x01(\tR\x10otherSideMissing\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\"\xa9\x01\n" +
+	"\x14ReconcileWithRequest\x12\x1d\n" +
+	"\x04with\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x04with\x128\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\x128\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05until\"?\n" +
+	"\x15ReconcileWithResponse\x12&\n" +
+	"\x0ereconciliation\x18\x01 \x01(\fR\x0ereconciliation\"4\n" +
+	"\x0fFetchLogRequest\x12!\n" +
+	"\x06member\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x06member\"N\n" +
+	"\x10FetchLogResponse\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\bR\x03end\"l\n" +
+	"\fLearnRequest\x122\n" +
+	"\n" +
+	"amendments\x18\x01 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"amendments\x12(\n" +
+	"\x05cards\x18\x02 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x04R\x05cards\"6\n" +
+	"\rLearnResponse\x12%\n" +
+	"\x0echarter_sha256\x18\x01 \x01(\tR\rcharterSha256*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
-	"\rDIRECTION_OUT\x10\x022\xfd\x01\n" +
+	"\rDIRECTION_OUT\x10\x022\xa3\x04\n" +
 	"\vNodeService\x12;\n" +
 	"\x04Send\x12\x17.entente.v1.SendRequest\x1a\x18.entente.v1.SendResponse(\x01\x129\n" +
 	"\x04List\x12\x17.entente.v1.ListRequest\x1a\x18.entente.v1.ListResponse\x129\n" +
 	"\x04Show\x12\x17.entente.v1.ShowRequest\x1a\x18.entente.v1.ShowResponse\x12;\n" +
-	"\x04Open\x12\x17.entente.v1.OpenRequest\x1a\x18.entente.v1.OpenResponse0\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
+	"\x04Open\x12\x17.entente.v1.OpenRequest\x1a\x18.entente.v1.OpenResponse0\x01\x12G\n" +
+	"\bEvidence\x12\x1b.entente.v1.EvidenceRequest\x1a\x1c.entente.v1.EvidenceResponse0\x01\x12T\n" +
+	"\rReconcileWith\x12 .entente.v1.ReconcileWithRequest\x1a!.entente.v1.ReconcileWithResponse\x12G\n" +
+	"\bFetchLog\x12\x1b.entente.v1.FetchLogRequest\x1a\x1c.entente.v1.FetchLogResponse0\x01\x12<\n" +
+	"\x05Learn\x12\x18.entente.v1.LearnRequest\x1a\x19.entente.v1.LearnResponseB,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
 var (
 	file_entente_v1_node_proto_rawDescOnce sync.Once
@@ -1354,7 +1904,7 @@ func file_entente_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_entente_v1_node_proto_goTypes = []any{
 	(Direction)(0),                // 0: entente.v1.Direction
 	(*SendRequest)(nil),           // 1: entente.v1.SendRequest
@@ -1371,37 +1921,57 @@ var file_entente_v1_node_proto_goTypes = []any{
 	(*OpenResponse)(nil),          // 12: entente.v1.OpenResponse
 	(*Opened)(nil),                // 13: entente.v1.Opened
 	(*Fault)(nil),                 // 14: entente.v1.Fault
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*EvidenceRequest)(nil),       // 15: entente.v1.EvidenceRequest
+	(*EvidenceResponse)(nil),      // 16: entente.v1.EvidenceResponse
+	(*EvidenceComplete)(nil),      // 17: entente.v1.EvidenceComplete
+	(*ReconcileWithRequest)(nil),  // 18: entente.v1.ReconcileWithRequest
+	(*ReconcileWithResponse)(nil), // 19: entente.v1.ReconcileWithResponse
+	(*FetchLogRequest)(nil),       // 20: entente.v1.FetchLogRequest
+	(*FetchLogResponse)(nil),      // 21: entente.v1.FetchLogResponse
+	(*LearnRequest)(nil),          // 22: entente.v1.LearnRequest
+	(*LearnResponse)(nil),         // 23: entente.v1.LearnResponse
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_entente_v1_node_proto_depIdxs = []int32{
 	2,  // 0: entente.v1.SendRequest.submission:type_name -> entente.v1.Submission
 	0,  // 1: entente.v1.ListRequest.direction:type_name -> entente.v1.Direction
 	6,  // 2: entente.v1.ListResponse.exchanges:type_name -> entente.v1.Exchange
-	15, // 3: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
-	15, // 4: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
-	15, // 5: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
-	15, // 6: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
-	15, // 7: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
+	24, // 3: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
+	24, // 4: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
+	24, // 5: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
+	24, // 6: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
+	24, // 7: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
 	7,  // 8: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
-	15, // 9: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
+	24, // 9: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
 	8,  // 10: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
 	6,  // 11: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
 	13, // 12: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
 	6,  // 13: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
 	8,  // 14: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
-	1,  // 15: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
-	4,  // 16: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
-	9,  // 17: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
-	11, // 18: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
-	3,  // 19: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
-	5,  // 20: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
-	10, // 21: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
-	12, // 22: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
-	19, // [19:23] is the sub-list for method output_type
-	15, // [15:19] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 15: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
+	24, // 16: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
+	24, // 17: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
+	1,  // 18: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
+	4,  // 19: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
+	9,  // 20: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
+	11, // 21: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
+	15, // 22: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
+	18, // 23: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
+	20, // 24: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
+	22, // 25: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
+	3,  // 26: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
+	5,  // 27: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
+	10, // 28: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
+	12, // 29: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
+	16, // 30: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
+	19, // 31: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
+	21, // 32: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
+	23, // 33: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_node_proto_init() }
@@ -1418,13 +1988,17 @@ func file_entente_v1_node_proto_init() {
 		(*OpenResponse_Chunk)(nil),
 		(*OpenResponse_Complete)(nil),
 	}
+	file_entente_v1_node_proto_msgTypes[15].OneofWrappers = []any{
+		(*EvidenceResponse_Chunk)(nil),
+		(*EvidenceResponse_Complete)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_node_proto_rawDesc), len(file_entente_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,10 +21,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NodeService_Send_FullMethodName = "/entente.v1.NodeService/Send"
-	NodeService_List_FullMethodName = "/entente.v1.NodeService/List"
-	NodeService_Show_FullMethodName = "/entente.v1.NodeService/Show"
-	NodeService_Open_FullMethodName = "/entente.v1.NodeService/Open"
+	NodeService_Send_FullMethodName          = "/entente.v1.NodeService/Send"
+	NodeService_List_FullMethodName          = "/entente.v1.NodeService/List"
+	NodeService_Show_FullMethodName          = "/entente.v1.NodeService/Show"
+	NodeService_Open_FullMethodName          = "/entente.v1.NodeService/Open"
+	NodeService_Evidence_FullMethodName      = "/entente.v1.NodeService/Evidence"
+	NodeService_ReconcileWith_FullMethodName = "/entente.v1.NodeService/ReconcileWith"
+	NodeService_FetchLog_FullMethodName      = "/entente.v1.NodeService/FetchLog"
+	NodeService_Learn_FullMethodName         = "/entente.v1.NodeService/Learn"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -43,6 +47,14 @@ type NodeServiceClient interface {
 	// Open decides, verifies the whole document, writes down that it was opened, and then gives it out.
 	// A stream that ends without `complete` is not a document.
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[OpenResponse], error)
+	// Evidence gives one evidence file about an exchange, with the other side's leaves if that member's node answers.
+	Evidence(ctx context.Context, in *EvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EvidenceResponse], error)
+	// ReconcileWith compares our log with another member's, and has both sign the result.
+	ReconcileWith(ctx context.Context, in *ReconcileWithRequest, opts ...grpc.CallOption) (*ReconcileWithResponse, error)
+	// FetchLog gives the whole log of a member, ours or another's, without anything private, to an auditor.
+	FetchLog(ctx context.Context, in *FetchLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchLogResponse], error)
+	// Learn hands in amendments and cards that somebody mailed, as a peer would tell them.
+	Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -105,6 +117,64 @@ func (c *nodeServiceClient) Open(ctx context.Context, in *OpenRequest, opts ...g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_OpenClient = grpc.ServerStreamingClient[OpenResponse]
 
+func (c *nodeServiceClient) Evidence(ctx context.Context, in *EvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EvidenceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[2], NodeService_Evidence_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EvidenceRequest, EvidenceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_EvidenceClient = grpc.ServerStreamingClient[EvidenceResponse]
+
+func (c *nodeServiceClient) ReconcileWith(ctx context.Context, in *ReconcileWithRequest, opts ...grpc.CallOption) (*ReconcileWithResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReconcileWithResponse)
+	err := c.cc.Invoke(ctx, NodeService_ReconcileWith_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) FetchLog(ctx context.Context, in *FetchLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchLogResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[3], NodeService_FetchLog_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchLogRequest, FetchLogResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_FetchLogClient = grpc.ServerStreamingClient[FetchLogResponse]
+
+func (c *nodeServiceClient) Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearnResponse)
+	err := c.cc.Invoke(ctx, NodeService_Learn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -121,6 +191,14 @@ type NodeServiceServer interface {
 	// Open decides, verifies the whole document, writes down that it was opened, and then gives it out.
 	// A stream that ends without `complete` is not a document.
 	Open(*OpenRequest, grpc.ServerStreamingServer[OpenResponse]) error
+	// Evidence gives one evidence file about an exchange, with the other side's leaves if that member's node answers.
+	Evidence(*EvidenceRequest, grpc.ServerStreamingServer[EvidenceResponse]) error
+	// ReconcileWith compares our log with another member's, and has both sign the result.
+	ReconcileWith(context.Context, *ReconcileWithRequest) (*ReconcileWithResponse, error)
+	// FetchLog gives the whole log of a member, ours or another's, without anything private, to an auditor.
+	FetchLog(*FetchLogRequest, grpc.ServerStreamingServer[FetchLogResponse]) error
+	// Learn hands in amendments and cards that somebody mailed, as a peer would tell them.
+	Learn(context.Context, *LearnRequest) (*LearnResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -142,6 +220,18 @@ func (UnimplementedNodeServiceServer) Show(context.Context, *ShowRequest) (*Show
 }
 func (UnimplementedNodeServiceServer) Open(*OpenRequest, grpc.ServerStreamingServer[OpenResponse]) error {
 	return status.Error(codes.Unimplemented, "method Open not implemented")
+}
+func (UnimplementedNodeServiceServer) Evidence(*EvidenceRequest, grpc.ServerStreamingServer[EvidenceResponse]) error {
+	return status.Error(codes.Unimplemented, "method Evidence not implemented")
+}
+func (UnimplementedNodeServiceServer) ReconcileWith(context.Context, *ReconcileWithRequest) (*ReconcileWithResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReconcileWith not implemented")
+}
+func (UnimplementedNodeServiceServer) FetchLog(*FetchLogRequest, grpc.ServerStreamingServer[FetchLogResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchLog not implemented")
+}
+func (UnimplementedNodeServiceServer) Learn(context.Context, *LearnRequest) (*LearnResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Learn not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -218,6 +308,64 @@ func _NodeService_Open_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_OpenServer = grpc.ServerStreamingServer[OpenResponse]
 
+func _NodeService_Evidence_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EvidenceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NodeServiceServer).Evidence(m, &grpc.GenericServerStream[EvidenceRequest, EvidenceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_EvidenceServer = grpc.ServerStreamingServer[EvidenceResponse]
+
+func _NodeService_ReconcileWith_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReconcileWithRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ReconcileWith(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ReconcileWith_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ReconcileWith(ctx, req.(*ReconcileWithRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_FetchLog_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchLogRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NodeServiceServer).FetchLog(m, &grpc.GenericServerStream[FetchLogRequest, FetchLogResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_FetchLogServer = grpc.ServerStreamingServer[FetchLogResponse]
+
+func _NodeService_Learn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LearnRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Learn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Learn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Learn(ctx, req.(*LearnRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -233,6 +381,14 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Show",
 			Handler:    _NodeService_Show_Handler,
 		},
+		{
+			MethodName: "ReconcileWith",
+			Handler:    _NodeService_ReconcileWith_Handler,
+		},
+		{
+			MethodName: "Learn",
+			Handler:    _NodeService_Learn_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -243,6 +399,16 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Open",
 			Handler:       _NodeService_Open_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Evidence",
+			Handler:       _NodeService_Evidence_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchLog",
+			Handler:       _NodeService_FetchLog_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -332,6 +332,913 @@ func (*ReturnResponse) Descriptor() ([]byte, []int) {
 	return file_entente_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
+// WitnessRequest carries one checkpoint.
+type WitnessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The body of add-checkpoint in C2SP tlog-witness: old size, consistency proof, checkpoint.
+	Request []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// The root that the caller's log had at the old size; empty if that is 0. If it is not the one that the callee holds, the proof shows a fork.
+	OldRoot       []byte `protobuf:"bytes,2,opt,name=old_root,json=oldRoot,proto3" json:"old_root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessRequest) Reset() {
+	*x = WitnessRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessRequest) ProtoMessage() {}
+
+func (x *WitnessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessRequest.ProtoReflect.Descriptor instead.
+func (*WitnessRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WitnessRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *WitnessRequest) GetOldRoot() []byte {
+	if x != nil {
+		return x.OldRoot
+	}
+	return nil
+}
+
+// WitnessResponse answers as C2SP tlog-witness does over HTTP, and tells a little more.
+type WitnessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The HTTP status that tlog-witness gives to the answer: 200, 400, 403, 404, 409, 422.
+	Status int32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	// With 200 the co-signature lines, with 409 the size that the callee co-signed last, in decimal and with a line feed, else one sentence.
+	Body []byte `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	// With 409 the checkpoint that the callee co-signed last, as the log signed it.
+	Held []byte `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"`
+	// The proof that this log forked, if the callee has one.
+	Fork []byte `protobuf:"bytes,4,opt,name=fork,proto3" json:"fork,omitempty"`
+	// The newest charter that the callee knows, SHA-256. Who knows another one asks or tells.
+	CharterSha256 []byte `protobuf:"bytes,5,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessResponse) Reset() {
+	*x = WitnessResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessResponse) ProtoMessage() {}
+
+func (x *WitnessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessResponse.ProtoReflect.Descriptor instead.
+func (*WitnessResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WitnessResponse) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *WitnessResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *WitnessResponse) GetHeld() []byte {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *WitnessResponse) GetFork() []byte {
+	if x != nil {
+		return x.Fork
+	}
+	return nil
+}
+
+func (x *WitnessResponse) GetCharterSha256() []byte {
+	if x != nil {
+		return x.CharterSha256
+	}
+	return nil
+}
+
+// ConsistencyRequest names two sizes of the callee's log.
+type ConsistencyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The smaller one.
+	OldSize int64 `protobuf:"varint,1,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	// The larger one, at most that of the newest checkpoint.
+	NewSize       int64 `protobuf:"varint,2,opt,name=new_size,json=newSize,proto3" json:"new_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsistencyRequest) Reset() {
+	*x = ConsistencyRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsistencyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsistencyRequest) ProtoMessage() {}
+
+func (x *ConsistencyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsistencyRequest.ProtoReflect.Descriptor instead.
+func (*ConsistencyRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConsistencyRequest) GetOldSize() int64 {
+	if x != nil {
+		return x.OldSize
+	}
+	return 0
+}
+
+func (x *ConsistencyRequest) GetNewSize() int64 {
+	if x != nil {
+		return x.NewSize
+	}
+	return 0
+}
+
+// ConsistencyResponse is a proof.
+type ConsistencyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The root at the smaller size.
+	OldRoot []byte `protobuf:"bytes,1,opt,name=old_root,json=oldRoot,proto3" json:"old_root,omitempty"`
+	// The consistency proof of RFC 6962, section 2.1.2.
+	Hashes        [][]byte `protobuf:"bytes,2,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsistencyResponse) Reset() {
+	*x = ConsistencyResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsistencyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsistencyResponse) ProtoMessage() {}
+
+func (x *ConsistencyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsistencyResponse.ProtoReflect.Descriptor instead.
+func (*ConsistencyResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ConsistencyResponse) GetOldRoot() []byte {
+	if x != nil {
+		return x.OldRoot
+	}
+	return nil
+}
+
+func (x *ConsistencyResponse) GetHashes() [][]byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+// TellRequest is news. Everything in it is verified by itself, whoever tells it.
+type TellRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Checkpoints of other members' logs that the caller has co-signed, as the logs signed them, one for each log.
+	Checkpoints [][]byte `protobuf:"bytes,1,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Proofs that a log forked.
+	Forks [][]byte `protobuf:"bytes,2,rep,name=forks,proto3" json:"forks,omitempty"`
+	// Amendments of the charter, oldest first.
+	Amendments [][]byte `protobuf:"bytes,3,rep,name=amendments,proto3" json:"amendments,omitempty"`
+	// Cards, for each member oldest first.
+	Cards         [][]byte `protobuf:"bytes,4,rep,name=cards,proto3" json:"cards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellRequest) Reset() {
+	*x = TellRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellRequest) ProtoMessage() {}
+
+func (x *TellRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellRequest.ProtoReflect.Descriptor instead.
+func (*TellRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TellRequest) GetCheckpoints() [][]byte {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+func (x *TellRequest) GetForks() [][]byte {
+	if x != nil {
+		return x.Forks
+	}
+	return nil
+}
+
+func (x *TellRequest) GetAmendments() [][]byte {
+	if x != nil {
+		return x.Amendments
+	}
+	return nil
+}
+
+func (x *TellRequest) GetCards() [][]byte {
+	if x != nil {
+		return x.Cards
+	}
+	return nil
+}
+
+// TellResponse says that the callee has looked at all of it.
+type TellResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest charter that the callee knows now, SHA-256.
+	CharterSha256 []byte `protobuf:"bytes,1,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellResponse) Reset() {
+	*x = TellResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellResponse) ProtoMessage() {}
+
+func (x *TellResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellResponse.ProtoReflect.Descriptor instead.
+func (*TellResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TellResponse) GetCharterSha256() []byte {
+	if x != nil {
+		return x.CharterSha256
+	}
+	return nil
+}
+
+// ProveRequest names an exchange between caller and callee.
+type ProveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the manifest.
+	ManifestSha256 []byte `protobuf:"bytes,1,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ProveRequest) Reset() {
+	*x = ProveRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveRequest) ProtoMessage() {}
+
+func (x *ProveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveRequest.ProtoReflect.Descriptor instead.
+func (*ProveRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ProveRequest) GetManifestSha256() []byte {
+	if x != nil {
+		return x.ManifestSha256
+	}
+	return nil
+}
+
+// ProveResponse is the callee's leaves about the exchange, in the order of its log.
+type ProveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 64.
+	Leaves        []*ProvedLeaf `protobuf:"bytes,1,rep,name=leaves,proto3" json:"leaves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveResponse) Reset() {
+	*x = ProveResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveResponse) ProtoMessage() {}
+
+func (x *ProveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveResponse.ProtoReflect.Descriptor instead.
+func (*ProveResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ProveResponse) GetLeaves() []*ProvedLeaf {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+// ProvedLeaf is a leaf and where it stands.
+type ProvedLeaf struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leaf as it is hashed.
+	Leaf []byte `protobuf:"bytes,1,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// A C2SP tlog-proof with the first co-signed checkpoint that covers the leaf.
+	Proof         []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProvedLeaf) Reset() {
+	*x = ProvedLeaf{}
+	mi := &file_entente_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProvedLeaf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProvedLeaf) ProtoMessage() {}
+
+func (x *ProvedLeaf) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProvedLeaf.ProtoReflect.Descriptor instead.
+func (*ProvedLeaf) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ProvedLeaf) GetLeaf() []byte {
+	if x != nil {
+		return x.Leaf
+	}
+	return nil
+}
+
+func (x *ProvedLeaf) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// ReconcileRequest is the caller's side of the books.
+type ReconcileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From when, in microseconds since 1970, UTC, whole seconds.
+	Since int64 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Until before when.
+	Until int64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	// The caller's leaves about the callee in that period, in the order of its log.
+	Entries []*ReconcileEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// When the caller drew it up, in microseconds since 1970, UTC, whole seconds; it stands in the result.
+	Created int64 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	// The caller's newest checkpoint, as its log signed it.
+	Checkpoint    []byte `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileRequest) Reset() {
+	*x = ReconcileRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileRequest) ProtoMessage() {}
+
+func (x *ReconcileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileRequest.ProtoReflect.Descriptor instead.
+func (*ReconcileRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReconcileRequest) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ReconcileRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *ReconcileRequest) GetEntries() []*ReconcileEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ReconcileRequest) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *ReconcileRequest) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+// ReconcileEntry is one leaf.
+type ReconcileEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its index in its log.
+	Index int64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The leaf as it is hashed.
+	Leaf          []byte `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileEntry) Reset() {
+	*x = ReconcileEntry{}
+	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileEntry) ProtoMessage() {}
+
+func (x *ReconcileEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileEntry.ProtoReflect.Descriptor instead.
+func (*ReconcileEntry) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReconcileEntry) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ReconcileEntry) GetLeaf() []byte {
+	if x != nil {
+		return x.Leaf
+	}
+	return nil
+}
+
+// ReconcileResponse is the callee's side, and the result that it signed.
+type ReconcileResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The callee's leaves about the caller in that period.
+	Entries []*ReconcileEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// The callee's newest checkpoint, as its log signed it.
+	Checkpoint []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The reconciliation, signed by the callee only.
+	Reconciliation []byte `protobuf:"bytes,3,opt,name=reconciliation,proto3" json:"reconciliation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReconcileResponse) Reset() {
+	*x = ReconcileResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileResponse) ProtoMessage() {}
+
+func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileResponse.ProtoReflect.Descriptor instead.
+func (*ReconcileResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReconcileResponse) GetEntries() []*ReconcileEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ReconcileResponse) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *ReconcileResponse) GetReconciliation() []byte {
+	if x != nil {
+		return x.Reconciliation
+	}
+	return nil
+}
+
+// ConcludedRequest carries one reconciliation.
+type ConcludedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Signed by both, exactly as it was signed.
+	Reconciliation []byte `protobuf:"bytes,1,opt,name=reconciliation,proto3" json:"reconciliation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ConcludedRequest) Reset() {
+	*x = ConcludedRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConcludedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConcludedRequest) ProtoMessage() {}
+
+func (x *ConcludedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConcludedRequest.ProtoReflect.Descriptor instead.
+func (*ConcludedRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ConcludedRequest) GetReconciliation() []byte {
+	if x != nil {
+		return x.Reconciliation
+	}
+	return nil
+}
+
+// ConcludedResponse says that the reconciliation is durable at the callee.
+type ConcludedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConcludedResponse) Reset() {
+	*x = ConcludedResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConcludedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConcludedResponse) ProtoMessage() {}
+
+func (x *ConcludedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConcludedResponse.ProtoReflect.Descriptor instead.
+func (*ConcludedResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
+// ReadLogRequest names the auditor.
+type ReadLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person, as the charter names it: spiffe://MEMBER/person/NAME, of the caller's member.
+	Auditor       string `protobuf:"bytes,1,opt,name=auditor,proto3" json:"auditor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadLogRequest) Reset() {
+	*x = ReadLogRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadLogRequest) ProtoMessage() {}
+
+func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadLogRequest.ProtoReflect.Descriptor instead.
+func (*ReadLogRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReadLogRequest) GetAuditor() string {
+	if x != nil {
+		return x.Auditor
+	}
+	return ""
+}
+
+// ReadLogResponse is a file of the log's export: the co-signed checkpoint first, then tiles.
+type ReadLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its path in the layout of C2SP tlog-tiles: checkpoint, tile/….
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Part of its content, in order.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// The file is complete.
+	End           bool `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadLogResponse) Reset() {
+	*x = ReadLogResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadLogResponse) ProtoMessage() {}
+
+func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadLogResponse.ProtoReflect.Descriptor instead.
+func (*ReadLogResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReadLogResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReadLogResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *ReadLogResponse) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
 var File_entente_v1_peer_proto protoreflect.FileDescriptor
 
 const file_entente_v1_peer_proto_rawDesc = "" +
@@ -351,10 +1258,79 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x04part\x12\x05\xbaH\x02\b\x01\"6\n" +
 	"\rReturnRequest\x12%\n" +
 	"\areceipt\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\areceipt\"\x10\n" +
-	"\x0eReturnResponse2\x96\x01\n" +
+	"\x0eReturnResponse\"[\n" +
+	"\x0eWitnessRequest\x12%\n" +
+	"\arequest\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\xa0\x10R\arequest\x12\"\n" +
+	"\bold_root\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\aoldRoot\"\xb6\x01\n" +
+	"\x0fWitnessResponse\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x1d\n" +
+	"\x04body\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04body\x12\x1d\n" +
+	"\x04held\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x04held\x12\x1d\n" +
+	"\x04fork\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x01R\x04fork\x12.\n" +
+	"\x0echarter_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\rcharterSha256\"\\\n" +
+	"\x12ConsistencyRequest\x12\"\n" +
+	"\bold_size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\aoldSize\x12\"\n" +
+	"\bnew_size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\anewSize\"a\n" +
+	"\x13ConsistencyResponse\x12\"\n" +
+	"\bold_root\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\aoldRoot\x12&\n" +
+	"\x06hashes\x18\x02 \x03(\fB\x0e\xbaH\v\x92\x01\b\x10?\"\x04z\x02h R\x06hashes\"\xcb\x01\n" +
+	"\vTellRequest\x124\n" +
+	"\vcheckpoints\x18\x01 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x01R\vcheckpoints\x12(\n" +
+	"\x05forks\x18\x02 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10\x04\"\bz\x06\x10\x01\x18\x80\x80\x01R\x05forks\x122\n" +
+	"\n" +
+	"amendments\x18\x03 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"amendments\x12(\n" +
+	"\x05cards\x18\x04 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x04R\x05cards\">\n" +
+	"\fTellResponse\x12.\n" +
+	"\x0echarter_sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18 R\rcharterSha256\"@\n" +
+	"\fProveRequest\x120\n" +
+	"\x0fmanifest_sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x0emanifestSha256\"I\n" +
+	"\rProveResponse\x128\n" +
+	"\x06leaves\x18\x01 \x03(\v2\x16.entente.v1.ProvedLeafB\b\xbaH\x05\x92\x01\x02\x10@R\x06leaves\"O\n" +
+	"\n" +
+	"ProvedLeaf\x12\x1e\n" +
+	"\x04leaf\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x01\x18\x80 R\x04leaf\x12!\n" +
+	"\x05proof\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\xa0\x10R\x05proof\"\xe1\x01\n" +
+	"\x10ReconcileRequest\x12\x1d\n" +
+	"\x05since\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05since\x12\x1d\n" +
+	"\x05until\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05until\x12?\n" +
+	"\aentries\x18\x03 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x12!\n" +
+	"\acreated\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\acreated\x12+\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"checkpoint\"O\n" +
+	"\x0eReconcileEntry\x12\x1d\n" +
+	"\x05index\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05index\x12\x1e\n" +
+	"\x04leaf\x18\x02 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x01\x18\x80 R\x04leaf\"\xb6\x01\n" +
+	"\x11ReconcileResponse\x12?\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x12+\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"checkpoint\x123\n" +
+	"\x0ereconciliation\x18\x03 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\x0ereconciliation\"G\n" +
+	"\x10ConcludedRequest\x123\n" +
+	"\x0ereconciliation\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\x0ereconciliation\"\x13\n" +
+	"\x11ConcludedResponse\"6\n" +
+	"\x0eReadLogRequest\x12$\n" +
+	"\aauditor\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\aauditor\"d\n" +
+	"\x0fReadLogResponse\x12\x1e\n" +
+	"\x04path\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04path\x12\x1f\n" +
+	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x05chunk\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\bR\x03end2\xfd\x04\n" +
 	"\vPeerService\x12F\n" +
 	"\aDeliver\x12\x1a.entente.v1.DeliverRequest\x1a\x1b.entente.v1.DeliverResponse(\x010\x01\x12?\n" +
-	"\x06Return\x12\x19.entente.v1.ReturnRequest\x1a\x1a.entente.v1.ReturnResponseB,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
+	"\x06Return\x12\x19.entente.v1.ReturnRequest\x1a\x1a.entente.v1.ReturnResponse\x12B\n" +
+	"\aWitness\x12\x1a.entente.v1.WitnessRequest\x1a\x1b.entente.v1.WitnessResponse\x12N\n" +
+	"\vConsistency\x12\x1e.entente.v1.ConsistencyRequest\x1a\x1f.entente.v1.ConsistencyResponse\x129\n" +
+	"\x04Tell\x12\x17.entente.v1.TellRequest\x1a\x18.entente.v1.TellResponse\x12<\n" +
+	"\x05Prove\x12\x18.entente.v1.ProveRequest\x1a\x19.entente.v1.ProveResponse\x12H\n" +
+	"\tReconcile\x12\x1c.entente.v1.ReconcileRequest\x1a\x1d.entente.v1.ReconcileResponse\x12H\n" +
+	"\tConcluded\x12\x1c.entente.v1.ConcludedRequest\x1a\x1d.entente.v1.ConcludedResponse\x12D\n" +
+	"\aReadLog\x12\x1a.entente.v1.ReadLogRequest\x1a\x1b.entente.v1.ReadLogResponse0\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
 var (
 	file_entente_v1_peer_proto_rawDescOnce sync.Once
@@ -368,25 +1344,58 @@ func file_entente_v1_peer_proto_rawDescGZIP() []byte {
 	return file_entente_v1_peer_proto_rawDescData
 }
 
-var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_entente_v1_peer_proto_goTypes = []any{
-	(*DeliverRequest)(nil),  // 0: entente.v1.DeliverRequest
-	(*Offer)(nil),           // 1: entente.v1.Offer
-	(*DeliverResponse)(nil), // 2: entente.v1.DeliverResponse
-	(*ReturnRequest)(nil),   // 3: entente.v1.ReturnRequest
-	(*ReturnResponse)(nil),  // 4: entente.v1.ReturnResponse
+	(*DeliverRequest)(nil),      // 0: entente.v1.DeliverRequest
+	(*Offer)(nil),               // 1: entente.v1.Offer
+	(*DeliverResponse)(nil),     // 2: entente.v1.DeliverResponse
+	(*ReturnRequest)(nil),       // 3: entente.v1.ReturnRequest
+	(*ReturnResponse)(nil),      // 4: entente.v1.ReturnResponse
+	(*WitnessRequest)(nil),      // 5: entente.v1.WitnessRequest
+	(*WitnessResponse)(nil),     // 6: entente.v1.WitnessResponse
+	(*ConsistencyRequest)(nil),  // 7: entente.v1.ConsistencyRequest
+	(*ConsistencyResponse)(nil), // 8: entente.v1.ConsistencyResponse
+	(*TellRequest)(nil),         // 9: entente.v1.TellRequest
+	(*TellResponse)(nil),        // 10: entente.v1.TellResponse
+	(*ProveRequest)(nil),        // 11: entente.v1.ProveRequest
+	(*ProveResponse)(nil),       // 12: entente.v1.ProveResponse
+	(*ProvedLeaf)(nil),          // 13: entente.v1.ProvedLeaf
+	(*ReconcileRequest)(nil),    // 14: entente.v1.ReconcileRequest
+	(*ReconcileEntry)(nil),      // 15: entente.v1.ReconcileEntry
+	(*ReconcileResponse)(nil),   // 16: entente.v1.ReconcileResponse
+	(*ConcludedRequest)(nil),    // 17: entente.v1.ConcludedRequest
+	(*ConcludedResponse)(nil),   // 18: entente.v1.ConcludedResponse
+	(*ReadLogRequest)(nil),      // 19: entente.v1.ReadLogRequest
+	(*ReadLogResponse)(nil),     // 20: entente.v1.ReadLogResponse
 }
 var file_entente_v1_peer_proto_depIdxs = []int32{
-	1, // 0: entente.v1.DeliverRequest.offer:type_name -> entente.v1.Offer
-	0, // 1: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
-	3, // 2: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
-	2, // 3: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
-	4, // 4: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1,  // 0: entente.v1.DeliverRequest.offer:type_name -> entente.v1.Offer
+	13, // 1: entente.v1.ProveResponse.leaves:type_name -> entente.v1.ProvedLeaf
+	15, // 2: entente.v1.ReconcileRequest.entries:type_name -> entente.v1.ReconcileEntry
+	15, // 3: entente.v1.ReconcileResponse.entries:type_name -> entente.v1.ReconcileEntry
+	0,  // 4: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
+	3,  // 5: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
+	5,  // 6: entente.v1.PeerService.Witness:input_type -> entente.v1.WitnessRequest
+	7,  // 7: entente.v1.PeerService.Consistency:input_type -> entente.v1.ConsistencyRequest
+	9,  // 8: entente.v1.PeerService.Tell:input_type -> entente.v1.TellRequest
+	11, // 9: entente.v1.PeerService.Prove:input_type -> entente.v1.ProveRequest
+	14, // 10: entente.v1.PeerService.Reconcile:input_type -> entente.v1.ReconcileRequest
+	17, // 11: entente.v1.PeerService.Concluded:input_type -> entente.v1.ConcludedRequest
+	19, // 12: entente.v1.PeerService.ReadLog:input_type -> entente.v1.ReadLogRequest
+	2,  // 13: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
+	4,  // 14: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
+	6,  // 15: entente.v1.PeerService.Witness:output_type -> entente.v1.WitnessResponse
+	8,  // 16: entente.v1.PeerService.Consistency:output_type -> entente.v1.ConsistencyResponse
+	10, // 17: entente.v1.PeerService.Tell:output_type -> entente.v1.TellResponse
+	12, // 18: entente.v1.PeerService.Prove:output_type -> entente.v1.ProveResponse
+	16, // 19: entente.v1.PeerService.Reconcile:output_type -> entente.v1.ReconcileResponse
+	18, // 20: entente.v1.PeerService.Concluded:output_type -> entente.v1.ConcludedResponse
+	20, // 21: entente.v1.PeerService.ReadLog:output_type -> entente.v1.ReadLogResponse
+	13, // [13:22] is the sub-list for method output_type
+	4,  // [4:13] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_peer_proto_init() }
@@ -408,7 +1417,7 @@ func file_entente_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_peer_proto_rawDesc), len(file_entente_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

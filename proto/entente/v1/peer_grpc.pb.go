@@ -21,8 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_Deliver_FullMethodName = "/entente.v1.PeerService/Deliver"
-	PeerService_Return_FullMethodName  = "/entente.v1.PeerService/Return"
+	PeerService_Deliver_FullMethodName     = "/entente.v1.PeerService/Deliver"
+	PeerService_Return_FullMethodName      = "/entente.v1.PeerService/Return"
+	PeerService_Witness_FullMethodName     = "/entente.v1.PeerService/Witness"
+	PeerService_Consistency_FullMethodName = "/entente.v1.PeerService/Consistency"
+	PeerService_Tell_FullMethodName        = "/entente.v1.PeerService/Tell"
+	PeerService_Prove_FullMethodName       = "/entente.v1.PeerService/Prove"
+	PeerService_Reconcile_FullMethodName   = "/entente.v1.PeerService/Reconcile"
+	PeerService_Concluded_FullMethodName   = "/entente.v1.PeerService/Concluded"
+	PeerService_ReadLog_FullMethodName     = "/entente.v1.PeerService/ReadLog"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -38,6 +45,22 @@ type PeerServiceClient interface {
 	Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DeliverRequest, DeliverResponse], error)
 	// Return hands over a later receipt (opened, undecryptable) about a document that the callee sent.
 	Return(ctx context.Context, in *ReturnRequest, opts ...grpc.CallOption) (*ReturnResponse, error)
+	// Witness asks the callee to co-sign a checkpoint of the caller's log, by the rules of C2SP tlog-witness.
+	Witness(ctx context.Context, in *WitnessRequest, opts ...grpc.CallOption) (*WitnessResponse, error)
+	// Consistency asks the callee to prove that its log, when it was larger, began with what it was when it was smaller.
+	Consistency(ctx context.Context, in *ConsistencyRequest, opts ...grpc.CallOption) (*ConsistencyResponse, error)
+	// Tell passes on what the caller has seen: checkpoints of other members' logs, proofs that a log forked, amendments and cards.
+	Tell(ctx context.Context, in *TellRequest, opts ...grpc.CallOption) (*TellResponse, error)
+	// Prove asks for the callee's leaves about an exchange between caller and callee, with proofs under a co-signed checkpoint.
+	Prove(ctx context.Context, in *ProveRequest, opts ...grpc.CallOption) (*ProveResponse, error)
+	// Reconcile compares what both logs say about each other in a period. The callee signs the result; so does the caller, and hands it in
+	// with Concluded.
+	Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error)
+	// Concluded hands in a reconciliation that both have signed.
+	Concluded(ctx context.Context, in *ConcludedRequest, opts ...grpc.CallOption) (*ConcludedResponse, error)
+	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
+	// auditor's member and vouches for the person.
+	ReadLog(ctx context.Context, in *ReadLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogResponse], error)
 }
 
 type peerServiceClient struct {
@@ -71,6 +94,85 @@ func (c *peerServiceClient) Return(ctx context.Context, in *ReturnRequest, opts 
 	return out, nil
 }
 
+func (c *peerServiceClient) Witness(ctx context.Context, in *WitnessRequest, opts ...grpc.CallOption) (*WitnessResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WitnessResponse)
+	err := c.cc.Invoke(ctx, PeerService_Witness_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Consistency(ctx context.Context, in *ConsistencyRequest, opts ...grpc.CallOption) (*ConsistencyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConsistencyResponse)
+	err := c.cc.Invoke(ctx, PeerService_Consistency_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Tell(ctx context.Context, in *TellRequest, opts ...grpc.CallOption) (*TellResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TellResponse)
+	err := c.cc.Invoke(ctx, PeerService_Tell_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Prove(ctx context.Context, in *ProveRequest, opts ...grpc.CallOption) (*ProveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProveResponse)
+	err := c.cc.Invoke(ctx, PeerService_Prove_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReconcileResponse)
+	err := c.cc.Invoke(ctx, PeerService_Reconcile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Concluded(ctx context.Context, in *ConcludedRequest, opts ...grpc.CallOption) (*ConcludedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConcludedResponse)
+	err := c.cc.Invoke(ctx, PeerService_Concluded_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) ReadLog(ctx context.Context, in *ReadLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_ReadLog_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadLogRequest, ReadLogResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_ReadLogClient = grpc.ServerStreamingClient[ReadLogResponse]
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -84,6 +186,22 @@ type PeerServiceServer interface {
 	Deliver(grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]) error
 	// Return hands over a later receipt (opened, undecryptable) about a document that the callee sent.
 	Return(context.Context, *ReturnRequest) (*ReturnResponse, error)
+	// Witness asks the callee to co-sign a checkpoint of the caller's log, by the rules of C2SP tlog-witness.
+	Witness(context.Context, *WitnessRequest) (*WitnessResponse, error)
+	// Consistency asks the callee to prove that its log, when it was larger, began with what it was when it was smaller.
+	Consistency(context.Context, *ConsistencyRequest) (*ConsistencyResponse, error)
+	// Tell passes on what the caller has seen: checkpoints of other members' logs, proofs that a log forked, amendments and cards.
+	Tell(context.Context, *TellRequest) (*TellResponse, error)
+	// Prove asks for the callee's leaves about an exchange between caller and callee, with proofs under a co-signed checkpoint.
+	Prove(context.Context, *ProveRequest) (*ProveResponse, error)
+	// Reconcile compares what both logs say about each other in a period. The callee signs the result; so does the caller, and hands it in
+	// with Concluded.
+	Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error)
+	// Concluded hands in a reconciliation that both have signed.
+	Concluded(context.Context, *ConcludedRequest) (*ConcludedResponse, error)
+	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
+	// auditor's member and vouches for the person.
+	ReadLog(*ReadLogRequest, grpc.ServerStreamingServer[ReadLogResponse]) error
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -99,6 +217,27 @@ func (UnimplementedPeerServiceServer) Deliver(grpc.BidiStreamingServer[DeliverRe
 }
 func (UnimplementedPeerServiceServer) Return(context.Context, *ReturnRequest) (*ReturnResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Return not implemented")
+}
+func (UnimplementedPeerServiceServer) Witness(context.Context, *WitnessRequest) (*WitnessResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Witness not implemented")
+}
+func (UnimplementedPeerServiceServer) Consistency(context.Context, *ConsistencyRequest) (*ConsistencyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Consistency not implemented")
+}
+func (UnimplementedPeerServiceServer) Tell(context.Context, *TellRequest) (*TellResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Tell not implemented")
+}
+func (UnimplementedPeerServiceServer) Prove(context.Context, *ProveRequest) (*ProveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Prove not implemented")
+}
+func (UnimplementedPeerServiceServer) Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reconcile not implemented")
+}
+func (UnimplementedPeerServiceServer) Concluded(context.Context, *ConcludedRequest) (*ConcludedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Concluded not implemented")
+}
+func (UnimplementedPeerServiceServer) ReadLog(*ReadLogRequest, grpc.ServerStreamingServer[ReadLogResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadLog not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -146,6 +285,125 @@ func _PeerService_Return_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Witness_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WitnessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Witness(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Witness_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Witness(ctx, req.(*WitnessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Consistency_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConsistencyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Consistency(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Consistency_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Consistency(ctx, req.(*ConsistencyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Tell_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TellRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Tell(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Tell_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Tell(ctx, req.(*TellRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Prove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Prove(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Prove_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Prove(ctx, req.(*ProveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Reconcile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReconcileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Reconcile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Reconcile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Reconcile(ctx, req.(*ReconcileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Concluded_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConcludedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Concluded(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Concluded_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Concluded(ctx, req.(*ConcludedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_ReadLog_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadLogRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServiceServer).ReadLog(m, &grpc.GenericServerStream[ReadLogRequest, ReadLogResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_ReadLogServer = grpc.ServerStreamingServer[ReadLogResponse]
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -157,6 +415,30 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Return",
 			Handler:    _PeerService_Return_Handler,
 		},
+		{
+			MethodName: "Witness",
+			Handler:    _PeerService_Witness_Handler,
+		},
+		{
+			MethodName: "Consistency",
+			Handler:    _PeerService_Consistency_Handler,
+		},
+		{
+			MethodName: "Tell",
+			Handler:    _PeerService_Tell_Handler,
+		},
+		{
+			MethodName: "Prove",
+			Handler:    _PeerService_Prove_Handler,
+		},
+		{
+			MethodName: "Reconcile",
+			Handler:    _PeerService_Reconcile_Handler,
+		},
+		{
+			MethodName: "Concluded",
+			Handler:    _PeerService_Concluded_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -164,6 +446,11 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _PeerService_Deliver_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "ReadLog",
+			Handler:       _PeerService_ReadLog_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "entente/v1/peer.proto",
