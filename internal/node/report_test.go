@@ -252,11 +252,12 @@ func TestReportRefused(t *testing.T) {
 	for _, c := range []struct{ edit, undo, text string }{
 		{`UPDATE private SET value = replace(CAST(value AS TEXT), 'TLP:RED', 'TLP:BLUE') WHERE field = 'decision'`,
 			`UPDATE private SET value = replace(CAST(value AS TEXT), 'TLP:BLUE', 'TLP:RED') WHERE field = 'decision'`, "private field decision is not the one"},
-		{`UPDATE private SET field = 'other' WHERE field = 'person'`, `UPDATE private SET field = 'person' WHERE field = 'other'`, "private field"},
+		{`UPDATE private SET field = 'other' WHERE field = 'person'`, `UPDATE private SET field = 'person' WHERE field = 'other'`, "private field other is not the one"},
 		{`UPDATE checkpoint SET note = CAST(replace(CAST(note AS TEXT), char(10) || size || char(10), char(10) || (size - 1) || char(10)) AS BLOB)`,
 			`UPDATE checkpoint SET note = CAST(replace(CAST(note AS TEXT), char(10) || (size - 1) || char(10), char(10) || size || char(10)) AS BLOB)`, "open checkpoint"},
 		{`UPDATE leaf SET body = CAST(replace(CAST(body AS TEXT), '"bravo"', '"hravo"') AS BLOB) WHERE CAST(body AS TEXT) LIKE '%"agreement"%'`,
 			`UPDATE leaf SET body = CAST(replace(CAST(body AS TEXT), '"hravo"', '"bravo"') AS BLOB)`, "hash to"},
+		{`DELETE FROM private WHERE field = 'person'`, ``, "private field person is missing"},
 		{`DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)`, ``, "the log ends after"},
 		{`UPDATE leaf SET body = 'x'`, ``, "leaf"},
 	} {
