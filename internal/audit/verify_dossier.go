@@ -301,7 +301,7 @@ func (v *homeVerifier) standing(where string, m statement.Manifest, names ...str
 		v.report.add(where, "it names the charter %s, which is none of this alliance", m.Charter.Short())
 	default:
 		for _, name := range names {
-			if !v.history.InGoodStanding(name) {
+			if v.history.StandingAt(m.Charter, name) != statement.GoodStanding {
 				v.report.add(where, "%s was no member in good standing", name)
 			}
 		}

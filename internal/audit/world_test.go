@@ -38,6 +38,9 @@ type world struct {
 	agreement *statement.Signed[statement.Agreement]
 	history   *member.History
 	ids       int
+	// These change what is signed before it is.
+	tweakManifest func(*statement.Manifest)
+	tweakReceipt  func(*statement.Receipt)
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {
@@ -111,6 +114,9 @@ func (w *world) document(from string, id string, to ...string) document {
 	for _, name := range to {
 		m.SealedFor = append(m.SealedFor, statement.HashBytes([]byte(name)))
 	}
+	if w.tweakManifest != nil {
+		w.tweakManifest(&m)
+	}
 	d.Signed = must[*statement.Signed[statement.Manifest]](w.t)(statement.Sign(m, w.parties[from].statement))
 	return d
 }
@@ -120,6 +126,9 @@ func (w *world) receipt(kind statement.ReceiptKind, by string, d document, leaf 
 	r := statement.Receipt{Kind: kind, From: by, To: d.Terms.From, Manifest: d.Hash, ID: d.Terms.ID, At: w.now, Log: by + "/log/1", Leaf: leaf}
 	if kind == statement.Refused {
 		r.Reasons = []statement.Reason{{Set: "base", Rule: "sealed-for", Text: "it is sealed for another key", Needs: "the newest card"}}
+	}
+	if w.tweakReceipt != nil {
+		w.tweakReceipt(&r)
 	}
 	return must[*statement.Signed[statement.Receipt]](w.t)(statement.Sign(r, w.parties[by].statement))
 }
@@ -133,6 +142,8 @@ type home struct {
 	log   *Log
 
 	running bool // the home is used and verified at the same time
+	// tweak changes an event before it is recorded, as a node would not.
+	tweak func(*statement.Event)
 }
 
 func (w *world) home() *home {
@@ -164,6 +175,9 @@ func steps(errs ...func() error) error {
 func (h *home) record(tx *store.Tx, e statement.Event) func() error {
 	return func() error {
 		e.Time = h.now
+		if h.tweak != nil {
+			h.tweak(&e)
+		}
 		_, err := tx.Record(e)
 		return err
 	}
@@ -262,6 +276,9 @@ func (h *home) answer(tx *store.Tx, d document, kind statement.ReceiptKind, even
 	default:
 		e.Stage = "open"
 		e.Rules, e.Private = h.decided(policy.Open, d.Terms)
+	}
+	if h.tweak != nil {
+		h.tweak(&e)
 	}
 	leaf, err := tx.Record(e)
 	if err != nil {
