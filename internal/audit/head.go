@@ -20,19 +20,21 @@ import (
 	"entente.example/internal/durable"
 )
 
-// A head is what a log has shown, or is about to show: never sign a checkpoint that does not extend it.
+// A head is what a log has shown, or is about to show: never sign a checkpoint that does not extend it. Or it is what we have
+// witnessed of another's log, and then has the checkpoint too, as that log signed it.
 type head struct {
 	Log  string // the log's origin, such as alpha/log/1
 	Tree tlog.Tree
+	Note []byte // a bare checkpoint of that tree; nil in a head of our own log, and of logs that are no member's
 }
 
 const headLine = "entente.example/head/v1"
 
-// mostSlot bounds a slot file. The real thing takes under 250 bytes.
-const mostSlot = 1 << 10
+// mostSlot bounds a slot file. With a checkpoint it takes 4 KiB, without one under 250 bytes.
+const mostSlot = 16 << 10
 
-// String renders a head as a slot holds it: five lines, the last one the SHA-256 of the four before. It guards against
-// a torn write and chance. Against an operator stand the other members, who co-sign checkpoints.
+// String renders a head as a slot holds it: four lines, then the checkpoint if there is one, and in the last line the SHA-256 of
+// all that. It guards against a torn write and chance. Against an operator stand the other members, who co-sign checkpoints.
 //
 //	entente.example/head/v1
 //	alpha/log/1
@@ -40,7 +42,7 @@ const mostSlot = 1 << 10
 //	CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 //	5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
 func (h head) String() string {
-	body := fmt.Sprintf("%s\n%s\n%d\n%s\n", headLine, h.Log, h.Tree.N, base64.StdEncoding.EncodeToString(h.Tree.Hash[:]))
+	body := fmt.Sprintf("%s\n%s\n%d\n%s\n%s", headLine, h.Log, h.Tree.N, base64.StdEncoding.EncodeToString(h.Tree.Hash[:]), h.Note)
 	return body + fmt.Sprintf("%x\n", sha256.Sum256([]byte(body)))
 }
 
@@ -49,8 +51,9 @@ func parseHead(b []byte) (head, error) {
 	if len(b) > mostSlot {
 		return head{}, fmt.Errorf("parse head: it has more than %d bytes", mostSlot)
 	}
-	lines := strings.Split(string(b), "\n")
-	if len(lines) != 6 || lines[0] != headLine {
+	const sum = 2*sha256.Size + 1
+	lines := strings.SplitN(string(b), "\n", 5)
+	if len(lines) != 5 || lines[0] != headLine || len(lines[4]) < sum {
 		return head{}, errors.New("parse head: it is cut off, or no head at all")
 	}
 	size, err := strconv.ParseInt(lines[2], 10, 64)
@@ -61,7 +64,10 @@ func parseHead(b []byte) (head, error) {
 	if err != nil {
 		return head{}, errors.New("parse head: the root is not 32 bytes in base64")
 	}
-	h := head{lines[1], tlog.Tree{N: size, Hash: root}}
+	h := head{Log: lines[1], Tree: tlog.Tree{N: size, Hash: root}}
+	if note := lines[4][:len(lines[4])-sum]; note != "" {
+		h.Note = []byte(note)
+	}
 	if h.String() != string(b) {
 		return head{}, errors.New("parse head: the checksum does not fit")
 	}

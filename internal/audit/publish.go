@@ -136,7 +136,7 @@ func (l *Log) begin(ctx context.Context, s *slots) error {
 		return fault.New(fault.Conflict, restoreHint, "both slots of the log's head in %s are damaged", l.dir)
 	}
 	for i := range s.head {
-		if err := s.write(i, head{l.origin(), now.tree}); err != nil {
+		if err := s.write(i, head{Log: l.origin(), Tree: now.tree}); err != nil {
 			return err
 		}
 	}
@@ -295,7 +295,7 @@ func (l *Log) publish(ctx context.Context, renew bool) ([]byte, error) {
 	if now.tree.N > s.head[at].Tree.N {
 		// A crash before this leaves leaves that nobody was shown. A crash after it leaves a head without a checkpoint, and
 		// the next round or OpenLog signs it.
-		err = s.advance(head{l.origin(), now.tree})
+		err = s.advance(head{Log: l.origin(), Tree: now.tree})
 	} else {
 		err = s.write(at, s.head[at]) // by somebody who crashed before the checkpoint, perhaps also before the head was synced
 	}

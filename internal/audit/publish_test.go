@@ -177,11 +177,11 @@ func TestOpenLogRefuses(t *testing.T) {
 		}, "older than what was shown"},
 		"head of another log": {func(b *bench) error {
 			s := readSlots(b.head())
-			return s.advance(head{"bravo/log/1", tlog.Tree{N: 100}})
+			return s.advance(head{Log: "bravo/log/1", Tree: tlog.Tree{N: 100}})
 		}, "belongs to the log"},
 		"head ahead": {func(b *bench) error {
 			s := readSlots(b.head())
-			return s.advance(head{b.log.origin(), tlog.Tree{N: 100}})
+			return s.advance(head{Log: b.log.origin(), Tree: tlog.Tree{N: 100}})
 		}, "100 were shown"},
 		"another history": {func(b *bench) error {
 			s := readSlots(b.head())
@@ -231,7 +231,7 @@ func TestOpenLogRecovers(t *testing.T) {
 				return err
 			}
 			s := readSlots(b.head())
-			return s.advance(head{b.log.origin(), tree})
+			return s.advance(head{Log: b.log.origin(), Tree: tree})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -335,7 +335,8 @@ func TestOpenLogCreation(t *testing.T) {
 }
 
 func FuzzParseHead(f *testing.F) {
-	f.Add([]byte(head{"alpha/log/1", tlog.Tree{N: 4711}}.String()))
+	f.Add([]byte(head{Log: "alpha/log/1", Tree: tlog.Tree{N: 4711}}.String()))
+	f.Add([]byte(head{Log: "alpha/log/1", Tree: tlog.Tree{N: 4711}, Note: []byte("a checkpoint\n")}.String()))
 	f.Add(fmt.Appendf(nil, "%s\nx\n1\n\n\n", headLine))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := parseHead(b); err == nil && h.String() != string(b) {

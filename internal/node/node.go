@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"entente.example/internal/audit"
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
@@ -64,6 +65,15 @@ type node struct {
 	quota   quota
 	leaves  leaves
 
+	witness     *audit.Witness // of others' logs
+	rounds      *rounds        // of our own
+	gossip      *gossip
+	lines       lines
+	heartbeat   time.Duration // limit.Heartbeat, but in tests
+	gossipPause time.Duration // limit.GossipPause, but in tests
+	// stub stands for the nodes of other members in tests that have none; nil: they are called.
+	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
+
 	mu         sync.Mutex // guards what follows
 	history    *member.History
 	generation int64 // of the database when history was read
@@ -85,7 +95,8 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	}
 	defer lock.Close()
 
-	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1)}
+	n := newNode(h, o)
+	defer n.lines.close()
 	if err := policy.Check(); err != nil {
 		return fmt.Errorf("check base policy: %w", err)
 	}
@@ -104,6 +115,17 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	}
 	n.warn()
 	return n.serve(ctx, o)
+}
+
+// newNode makes a node of a home. It does nothing yet.
+func newNode(h *Home, o Options) *node {
+	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1),
+		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause}
+	h.Log.Now = o.Now
+	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
+	n.witness.Now = o.Now
+	n.rounds, n.gossip = newRounds(n), newGossip(n)
+	return n
 }
 
 func (n *node) serve(ctx context.Context, o Options) error {
@@ -136,6 +158,8 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	group.Go(func() error { return nodeServer.Serve(people) })
 	group.Go(func() error { return n.outbox(ctx) })
 	group.Go(func() error { return n.sweep(ctx) })
+	group.Go(func() error { return n.rounds.run(ctx) })
+	group.Go(func() error { return n.gossip.run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		var wait sync.WaitGroup
@@ -184,12 +208,16 @@ func listen(ctx context.Context, given net.Listener, address string) (net.Listen
 // commit records a fact: one transaction, and then the head and a checkpoint that cover its leaf. If only the second part
 // fails the fact stands, and whoever repeats the request finds it.
 func (n *node) commit(ctx context.Context, fn func(*store.Tx) error) error {
+	if err := n.Log.Stopped(); err != nil {
+		return err
+	}
 	if err := n.DB.Update(ctx, fn); err != nil {
 		return err
 	}
 	if _, err := n.Log.Publish(ctx); err != nil {
 		return fmt.Errorf("publish log: %w", err)
 	}
+	n.rounds.nudge() // who witnesses the log is asked behind the caller's back: nothing waits for co-signatures
 	return nil
 }
 
@@ -224,10 +252,12 @@ func (n *node) alliance(ctx context.Context) (*member.History, error) {
 	return h, nil
 }
 
-// recover brings the home into the state that normal operation leaves: the head covers every leaf, no blob is without its
-// row, no staging file of a sending is left. It does the same however often it runs.
+// recover brings the home into the state that normal operation leaves: the head covers every leaf and the log says as of now that this is
+// all of it (if the home was put back to what it was, that contradicts what was signed since), no blob is without its row, no staging file of a sending is left. It does the same however often it runs.
 func (n *node) recover(ctx context.Context) error {
-	if _, err := n.Log.Publish(ctx); err != nil {
+	if err := n.Log.Stopped(); err != nil {
+		n.log.Error("this node signs nothing any more, and takes and sends no documents", "error", err, "see", "entente audit forks")
+	} else if _, err := n.Log.Renew(ctx); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	// A blob without a row comes from a crash between renaming it and the transaction; nobody was told about it.

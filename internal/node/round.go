@@ -1,0 +1,421 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"entente.example/internal/audit"
+	"entente.example/internal/checkpoint"
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// rounds brings our checkpoints to their witnesses, and their co-signatures back. A round is one checkpoint, the newest when it begins,
+// and ends when a quorum has co-signed it, or when everybody was asked in vain; meanwhile the log goes on growing, and
+// the next round takes all that. So each leaf waits for two rounds at most, however busy the log is. Each witness is asked by a goroutine of
+// its own, one question at a time: who is down, slow or lying delays nobody but itself, as long as the quorum stands without it.
+//
+// What is known of witnesses is bookkeeping: when it is lost they say themselves where they are.
+type rounds struct {
+	n    *node
+	wake chan struct{} // there may be a newer checkpoint; holds at most one
+
+	mu      sync.Mutex // guards what follows
+	links   map[string]*link
+	target  *target // of the newest round, or nil
+	quorum  int
+	reached chan struct{} // closed when a quorum is reached, and then replaced
+	last    time.Time     // when we last had a quorum, by our clock
+	behind  error         // a witness holds more of our log than we do, and that could not be proved yet
+}
+
+// link is one witness of our log. What it knows of the witness is guarded by rounds.mu.
+type link struct {
+	keys checkpoint.Witness
+	ask  func(context.Context, *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error)
+	wake chan struct{} // holds at most one
+	stop context.CancelFunc
+
+	known    store.Witness
+	unsaved  bool
+	answered *target // that it last co-signed
+	tried    *target // that it was last asked about
+	failures int64
+	pause    time.Time // not before, after a failure
+}
+
+// target is what a round wants to have co-signed.
+type target struct {
+	raw   []byte // as our log signed it
+	tree  tlog.Tree
+	lines [][]byte // the witnesses' lines, in the order in which they came
+	done  bool     // a quorum has co-signed it
+}
+
+func newRounds(n *node) *rounds {
+	return &rounds{n: n, wake: make(chan struct{}, 1), links: map[string]*link{}, reached: make(chan struct{})}
+}
+
+// nudge says that there may be a newer checkpoint.
+func (r *rounds) nudge() { poke(r.wake) }
+
+func poke(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// wait gives a channel that is closed when a quorum is next reached.
+func (r *rounds) wait() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reached
+}
+
+// hurry asks everybody now, whoever failed before.
+func (r *rounds) hurry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.links {
+		l.pause = time.Time{}
+		poke(l.wake)
+	}
+	r.nudge()
+}
+
+// lag notes that others hold more of our log than we do, or something else.
+func (r *rounds) lag(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.behind = err
+}
+
+// run works until ctx ends.
+func (r *rounds) run(ctx context.Context) error {
+	var links sync.WaitGroup
+	defer links.Wait()
+	look := time.NewTicker(limit.WitnessLook) // programs beside the node write to the log, too
+	defer look.Stop()
+	heartbeat := time.NewTicker(r.n.heartbeat)
+	defer heartbeat.Stop()
+	for {
+		if err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) }); err != nil && ctx.Err() == nil {
+			r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		case <-look.C:
+			r.save(context.WithoutCancel(ctx), nil)
+		case <-heartbeat.C:
+			if _, err := r.n.Log.Renew(ctx); err != nil && ctx.Err() == nil {
+				r.n.log.Error("cannot sign the log again", "error", err)
+			}
+		}
+	}
+}
+
+// step begins a new round if the last one is over and there is a newer checkpoint. start is called for each new witness.
+func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) error {
+	h, err := r.n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.n.Log.Stopped(); err != nil {
+		return nil // nothing is signed any more, and everybody is told why
+	}
+	var raw []byte
+	var known []store.Witness
+	err = r.n.DB.View(ctx, func(v *store.View) error {
+		if _, raw, err = v.Checkpoint(); err != nil {
+			return err
+		}
+		known, err = v.Witnesses()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read checkpoint: %w", err)
+	}
+	_, tree, err := checkpoint.Head(raw)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quorum = h.Quorum()
+	r.connect(ctx, h, known, start)
+	if r.target != nil && (bytes.Equal(r.target.raw, raw) || !r.over()) {
+		return nil
+	}
+	r.target = &target{raw: raw, tree: tree}
+	for _, l := range r.links {
+		poke(l.wake)
+	}
+	return nil
+}
+
+// over tells whether nothing more can come of the round: a quorum is there, or everybody was asked. The caller holds mu.
+func (r *rounds) over() bool {
+	if r.target.done {
+		return true
+	}
+	for _, l := range r.links {
+		if l.answered != r.target && l.tried != r.target && !time.Now().Before(l.pause) {
+			return false
+		}
+	}
+	return true
+}
+
+// connect makes the links those of the witnesses that the charter now names. The caller holds mu.
+func (r *rounds) connect(ctx context.Context, h *member.History, known []store.Witness, start func(context.Context, *link)) {
+	wanted := r.n.witnesses(h)
+	for name, l := range r.links {
+		if !slices.ContainsFunc(wanted, func(w *link) bool { return w.keys == l.keys }) {
+			l.stop()
+			delete(r.links, name)
+		}
+	}
+	for _, l := range wanted {
+		name := l.keys.Name()
+		if r.links[name] != nil {
+			continue
+		}
+		l.known = store.Witness{Name: name}
+		if i := slices.IndexFunc(known, func(w store.Witness) bool { return w.Name == name }); i >= 0 {
+			l.known = known[i]
+		}
+		l.wake = make(chan struct{}, 1)
+		life, stop := context.WithCancel(ctx)
+		l.stop = stop
+		r.links[name] = l
+		start(life, l)
+	}
+}
+
+// witnesses lists who witnesses our log: the other members in good standing.
+func (n *node) witnesses(h *member.History) []*link {
+	var list []*link
+	for _, m := range h.Members() {
+		if m.Name == n.Config.Member || !h.InGoodStanding(m.Name) {
+			continue
+		}
+		list = append(list, &link{keys: checkpoint.Witness{Ed25519: m.WitnessKey, MLDSA: m.WitnessMLDSA},
+			ask: func(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
+				return call(ctx, n, m, func(c ententev1.PeerServiceClient) (*ententev1.WitnessResponse, error) { return c.Witness(ctx, req) })
+			}})
+	}
+	return list
+}
+
+// serve asks one witness, again and again, until its link ends.
+func (r *rounds) serve(ctx context.Context, l *link) {
+	for ctx.Err() == nil {
+		t, pause := r.due(l)
+		if t != nil {
+			r.one(ctx, l, t)
+			continue
+		}
+		var timer <-chan time.Time
+		if pause > 0 {
+			timer = time.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer:
+		}
+	}
+}
+
+// due gives what a witness is to be asked about now, or nil and after what time to look again if nothing new comes; 0 is never.
+func (r *rounds) due(l *link) (t *target, pause time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.target == nil || l.answered == r.target {
+		return nil, 0
+	}
+	if pause = time.Until(l.pause); pause > 0 {
+		return nil, pause
+	}
+	return r.target, 0
+}
+
+// one asks one witness once, and takes note of what comes of it.
+func (r *rounds) one(ctx context.Context, l *link, t *target) {
+	r.mu.Lock()
+	size := l.known.Size
+	r.mu.Unlock()
+	co, lines, at, err := r.question(ctx, l, t, size)
+	if at != size && err != nil {
+		size = at
+	}
+	if ctx.Err() != nil {
+		return // we are stopping, which is no failure of the witness's
+	}
+	now := r.n.now()
+	r.mu.Lock()
+	l.tried, l.unsaved = t, true
+	l.known.Asked, l.known.LastError = now, ""
+	if err != nil {
+		l.failures++
+		l.known.Size, l.known.LastError = size, describe(err)
+		l.pause = time.Now().Add(backoff(l.failures))
+		r.mu.Unlock()
+		r.nudge() // this may have been the last of the round
+		r.n.log.Warn("no co-signature", "witness", l.keys.Name(), "error", l.known.LastError)
+		return
+	}
+	l.failures, l.pause, l.answered = 0, time.Time{}, t
+	l.known.Size, l.known.At = t.tree.N, co.Time
+	var cosigned []byte
+	if t == r.target && !t.done {
+		if t.lines = append(t.lines, lines); len(t.lines) >= r.quorum {
+			t.done = true
+			cosigned, err = r.join(t)
+		}
+	}
+	r.mu.Unlock()
+	if err != nil {
+		r.n.log.Error("cannot join co-signatures", "error", err)
+	}
+	if cosigned != nil {
+		r.save(context.WithoutCancel(ctx), &store.Cosigned{Size: t.tree.N, At: now, Note: cosigned})
+	}
+	r.nudge()
+}
+
+// join puts the log's lines and a quorum's together, and reads them as everybody else will. The caller holds mu.
+func (r *rounds) join(t *target) ([]byte, error) {
+	raw, err := checkpoint.Join(t.raw, t.lines...)
+	if err != nil {
+		return nil, err
+	}
+	var keys []checkpoint.Witness
+	for _, l := range r.links {
+		keys = append(keys, l.keys)
+	}
+	if _, err := checkpoint.Open(raw, r.n.ownLog(), keys...); err != nil {
+		return nil, err
+	}
+	return raw, nil
+}
+
+// save writes down what is new about witnesses, and a checkpoint with its quorum if there is one, and then says so.
+func (r *rounds) save(ctx context.Context, c *store.Cosigned) {
+	var news []store.Witness
+	r.mu.Lock()
+	for _, l := range r.links {
+		if l.unsaved {
+			news, l.unsaved = append(news, l.known), false
+		}
+	}
+	r.mu.Unlock()
+	if c == nil && len(news) == 0 {
+		return
+	}
+	err := r.n.DB.Update(ctx, func(tx *store.Tx) error {
+		for _, w := range news {
+			if err := tx.PutWitness(w); err != nil {
+				return err
+			}
+		}
+		if c == nil {
+			return nil
+		}
+		return tx.PutCosigned(*c)
+	})
+	if err != nil {
+		r.n.log.Error("cannot keep co-signatures", "error", err) // the next round brings others
+		return
+	}
+	if c == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = c.At
+	close(r.reached)
+	r.reached = make(chan struct{})
+}
+
+// question speaks to one witness about one checkpoint. If the witness says that it is somewhere else than we thought, it is asked again from
+// there; at is where it is, as far as we know now.
+func (r *rounds) question(ctx context.Context, l *link, t *target, size int64) (co checkpoint.Cosignature, lines []byte, at int64, err error) {
+	for range 3 {
+		req, err := r.request(ctx, t, min(size, t.tree.N))
+		if err != nil {
+			return co, nil, size, err
+		}
+		a, err := l.question(ctx, req)
+		if err != nil {
+			return co, nil, size, err
+		}
+		if len(a.GetFork()) > 0 {
+			if err := r.n.learnFork(ctx, a.GetFork(), ""); err != nil {
+				r.n.log.Warn("a witness claims without proof that our log forked", "witness", l.keys.Name(), "error", err)
+			}
+		}
+		switch a.GetStatus() {
+		case audit.StatusOK:
+			co, lines, err = checkpoint.Answer(t.raw, a.GetBody(), l.keys)
+			return co, lines, size, err
+		case audit.StatusConflict:
+			if size, err = r.elsewhere(ctx, t, a); err != nil {
+				return co, nil, size, err
+			}
+		default:
+			return co, nil, size, fmt.Errorf("it answered %d: %.200q", a.GetStatus(), bytes.TrimSpace(a.GetBody()))
+		}
+	}
+	return co, nil, size, errors.New("each time it was asked it named another size")
+}
+
+func (l *link) question(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit.WitnessCall)
+	defer cancel()
+	return l.ask(ctx, req)
+}
+
+// request makes the body of add-checkpoint.
+func (r *rounds) request(ctx context.Context, t *target, size int64) (*ententev1.WitnessRequest, error) {
+	var old tlog.Tree
+	var proof tlog.TreeProof
+	err := r.n.DB.View(ctx, func(v *store.View) (err error) { old, proof, err = prove(v, size, t.tree.N); return err })
+	if err != nil {
+		return nil, err
+	}
+	req := &ententev1.WitnessRequest{Request: checkpoint.Request{Old: size, Proof: proof, Checkpoint: t.raw}.Format()}
+	if size > 0 {
+		req.OldRoot = old.Hash[:]
+	}
+	return req, nil
+}
+
+// elsewhere judges a witness that does not hold what we thought, and gives the size from which to ask it again.
+func (r *rounds) elsewhere(ctx context.Context, t *target, a *ententev1.WitnessResponse) (size int64, err error) {
+	if len(a.GetHeld()) > 0 {
+		if err := r.n.compareOwn(ctx, a.GetHeld()); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := fmt.Sscanf(string(a.GetBody()), "%d\n", &size); err != nil || size < 0 {
+		return 0, errors.New("it answered 409 without a size")
+	}
+	if size > t.tree.N {
+		return 0, fault.New(fault.Transient, "", "it holds %d leaves of our log, more than the %d that it was asked about", size, t.tree.N)
+	}
+	return size, nil
+}
