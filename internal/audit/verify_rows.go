@@ -288,6 +288,14 @@ func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
 		if s.Terms.To != r.Peer {
 			return fmt.Errorf("the receipt is addressed to %s", s.Terms.To)
 		}
+	case store.OutgoingReconciliation:
+		s, err := openWith[statement.Reconciliation](v, raw)
+		if err != nil {
+			return err
+		}
+		if other(s.Terms.Parties, v.self) != r.Peer {
+			return fmt.Errorf("the reconciliation is between %v", s.Terms.Parties)
+		}
 	default:
 		return errors.New("no such kind of thing is sent")
 	}

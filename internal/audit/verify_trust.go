@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"entente.example/internal/member"
 	"entente.example/internal/statement"
@@ -51,6 +52,7 @@ func (v *homeVerifier) verifyTrust() {
 		}
 	}
 	v.verifyAgreements()
+	v.verifyReconciliations()
 }
 
 func (v *homeVerifier) verifyAgreements() {
@@ -68,6 +70,41 @@ func (v *homeVerifier) verifyAgreements() {
 		v.equal(where, "version", r.Version, s.Terms.Version)
 		v.adopted(where, statement.EventAgreement, s.Hash)
 	}
+}
+
+// verifyReconciliations checks what this member and others found when they compared their logs.
+func (v *homeVerifier) verifyReconciliations() {
+	for r, err := range v.view.ReconciliationRows() {
+		if v.failed("reconciliation", err) {
+			return
+		}
+		where := fmt.Sprintf("reconciliation %.6x", r.Sha256)
+		raw, err := v.statement(r.Sha256)
+		if v.failed(where, err) {
+			continue
+		}
+		s, err := openWith[statement.Reconciliation](v, raw)
+		if err != nil {
+			v.report.add(where, "%v", err)
+			continue
+		}
+		v.row(where, s.Hash, r.Sha256)
+		v.equal(where, "peer", r.Peer, other(s.Terms.Parties, v.self))
+		v.equal(where, "since", r.Since, s.Terms.Since.UnixMicro())
+		v.equal(where, "until", r.Until, s.Terms.Until.UnixMicro())
+		v.adopted(where, statement.EventReconciled, s.Hash)
+		if s.Terms.Alliance != v.history.Alliance() {
+			v.report.add(where, "it belongs to another alliance")
+		}
+	}
+}
+
+// other gives the party that is not self; "" if self is none of two.
+func other(parties []string, self string) string {
+	if i := slices.Index(parties, self); i >= 0 && len(parties) == 2 {
+		return parties[1-i]
+	}
+	return ""
 }
 
 // openWith opens a statement under the keys of these members, or of all.
@@ -121,7 +158,7 @@ func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash stat
 func (v *homeVerifier) adoption(where string, l statement.Leaf) {
 	rows := map[statement.EventKind]func(statement.Hash) (bool, error){
 		statement.EventCharter: v.view.HasCharterRow, statement.EventCard: v.view.HasCardRow, statement.EventAgreement: v.view.HasAgreementRow,
-		statement.EventForked: v.view.HasForkRow,
+		statement.EventForked: v.view.HasForkRow, statement.EventReconciled: v.view.HasReconciliationRow,
 	}
 	has := rows[l.Kind]
 	if has == nil {

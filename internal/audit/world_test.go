@@ -365,6 +365,7 @@ func (h *home) populate() {
 			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}, Private: []statement.Private{{Field: "error", Value: nil}}}))
 	})
 	h.publish()
+	h.reconciled()
 	h.witnessed()
 }
 
@@ -434,4 +435,23 @@ func (h *home) witnessed() {
 			h.record(tx, statement.Event{Kind: statement.EventForked, Statement: statement.HashBytes(fork), Peers: []string{"bravo"}}))
 	})
 	h.publish()
+}
+
+// reconciled is what alpha and bravo found when they compared their logs. It still has to reach bravo.
+func (h *home) reconciled() {
+	h.t.Helper()
+	c := must[*checkpoint.Checkpoint](h.t)(checkpoint.Open(h.publish(), h.parties["alpha"].logs.Verifiers()))
+	side := func(name string) statement.Side {
+		return statement.Side{Member: name, Log: name + "/log/1", Size: c.Tree.N, Root: statement.Hash(c.Tree.Hash)}
+	}
+	s := must[*statement.Signed[statement.Reconciliation]](h.t)(statement.Sign(statement.Reconciliation{Parties: []string{"alpha", "bravo"}, Alliance: h.charter.Hash,
+		Since: h.now.AddDate(0, 0, -1), Until: h.now, Created: h.now, Sides: []statement.Side{side("alpha"), side("bravo")}},
+		h.parties["alpha"].statement, h.parties["bravo"].statement))
+	h.update(func(tx *store.Tx) error {
+		return steps(func() error { return tx.PutReconciliation(s, "bravo") },
+			func() error {
+				return tx.Enqueue(store.Outgoing{Peer: "bravo", Kind: store.OutgoingReconciliation, Statement: s.Hash, Due: h.now})
+			},
+			h.record(tx, statement.Event{Kind: statement.EventReconciled, Statement: s.Hash, Peers: []string{"bravo"}}))
+	})
 }

@@ -263,15 +263,15 @@ func (n *node) dial(ctx context.Context, to member.Member) (*grpc.ClientConn, er
 	return rpc.DialPeer(to, n.rpcConfig(ctx))
 }
 
-// callReturn hands one receipt to its addressee.
-func (n *node) callReturn(ctx context.Context, peer string, raw []byte) error {
+// callWith hands one statement to its addressee.
+func (n *node) callWith(ctx context.Context, o store.Outgoing, raw []byte) error {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return err
 	}
-	to, ok := h.Member(peer)
+	to, ok := h.Member(o.Peer)
 	if !ok {
-		return fmt.Errorf("%s is no member", peer)
+		return fmt.Errorf("%s is no member", o.Peer)
 	}
 	conn, err := n.dial(ctx, to)
 	if err != nil {
@@ -280,7 +280,12 @@ func (n *node) callReturn(ctx context.Context, peer string, raw []byte) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, limit.Call)
 	defer cancel()
-	_, err = ententev1.NewPeerServiceClient(conn).Return(ctx, &ententev1.ReturnRequest{Receipt: raw})
+	client := ententev1.NewPeerServiceClient(conn)
+	if o.Kind == store.OutgoingReconciliation {
+		_, err = client.Concluded(ctx, &ententev1.ConcludedRequest{Reconciliation: raw})
+		return err
+	}
+	_, err = client.Return(ctx, &ententev1.ReturnRequest{Receipt: raw})
 	return err
 }
 

@@ -107,10 +107,10 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	var by time.Time
 	var err error
-	if o.Kind == store.OutgoingReceipt {
-		err = n.returnReceipt(ctx, o)
-	} else {
+	if o.Kind == store.OutgoingDocument {
 		by, err = n.deliver(ctx, o)
+	} else {
+		err = n.handIn(ctx, o)
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
 		return // done, or we are stopping, which is no failure of the peer's
@@ -126,7 +126,7 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 		if err := tx.Retry(o); err != nil {
 			return err
 		}
-		if o.Kind == store.OutgoingReceipt {
+		if o.Kind != store.OutgoingDocument {
 			return nil
 		}
 		return tx.SetState(o.Statement, o.Peer, store.Queued, n.now())
@@ -152,23 +152,23 @@ func describe(err error) string {
 	return strings.ToValidUTF8(text[:min(len(text), limit.Line)], "") // the cut may fall inside a character
 }
 
-// returnReceipt brings a later receipt (opened, undecryptable) to the sender of the document.
-func (n *node) returnReceipt(ctx context.Context, o store.Outgoing) error {
+// handIn brings a statement to a peer: a later receipt (opened, undecryptable) to the sender of the document, or a reconciliation.
+func (n *node) handIn(ctx context.Context, o store.Outgoing) error {
 	var raw []byte
 	err := n.DB.View(ctx, func(v *store.View) (err error) { raw, err = v.Statement(o.Statement); return err })
 	if err != nil {
-		return fmt.Errorf("read receipt: %w", err)
+		return fmt.Errorf("read %s: %w", o.Kind, err)
 	}
-	// No receipt leaves before the head covers its leaf.
+	// Nothing leaves before the head covers its leaf.
 	if _, err := n.Log.Publish(ctx); err != nil {
 		return fmt.Errorf("publish log: %w", err)
 	}
-	if err := n.callReturn(ctx, o.Peer, raw); err != nil {
+	if err := n.callWith(ctx, o, raw); err != nil {
 		return err
 	}
 	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("note that a receipt was returned: %w", err)
+		return fmt.Errorf("note that a %s was handed in: %w", o.Kind, err)
 	}
 	return nil
 }

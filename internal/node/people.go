@@ -21,12 +21,25 @@ import (
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/policy"
+	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 )
 
 // PeopleFile lists who works for the member, and in which roles. The node reads it for every request, so that a change
 // takes effect at once.
 const PeopleFile = "people.toml"
+
+// entitled finds who calls, if they have one of the roles; doing says what they want to do.
+func (n *node) entitled(ctx context.Context, doing string, roles ...string) (*policy.Person, error) {
+	p, err := person(n.Dir, rpc.CallerFrom(ctx).Person)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(p.Roles, r) }) {
+		return nil, fault.New(fault.Forbidden, "ask for: entente person add "+p.Name+" --role "+roles[0], "%s may not %s, which takes the role %s", p.Name, doing, strings.Join(roles, " or "))
+	}
+	return p, nil
+}
 
 // Roles are what a person can be entitled to.
 var Roles = []string{"releaser", "reader", "approver", "signer", "auditor", "admin"}

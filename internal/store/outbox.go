@@ -15,8 +15,9 @@ type OutgoingKind string
 
 // What can wait.
 const (
-	OutgoingDocument OutgoingKind = "document" // a manifest of ours with its document
-	OutgoingReceipt  OutgoingKind = "receipt"  // a receipt of ours that is not the answer to a call
+	OutgoingDocument       OutgoingKind = "document"       // a manifest of ours with its document
+	OutgoingReceipt        OutgoingKind = "receipt"        // a receipt of ours that is not the answer to a call
+	OutgoingReconciliation OutgoingKind = "reconciliation" // one that both have signed
 )
 
 // Outgoing is something that still has to reach a peer. Attempts, Due and LastError are bookkeeping.

@@ -80,6 +80,14 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_due ON outbox (due);
 CREATE INDEX outbox_by_peer ON outbox (peer, due, kind, statement);
 
+-- What this member and another found when they compared their logs, signed by both.
+CREATE TABLE reconciliation (
+    sha256 BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    peer   TEXT   NOT NULL,
+    since  BIGINT NOT NULL,
+    until  BIGINT NOT NULL
+);
+
 -- The log: leaves, what is private behind them, and the hashes of the Merkle tree in the order of
 -- golang.org/x/mod/sumdb/tlog.StoredHashIndex. Rows are only ever added.
 --
@@ -148,6 +156,7 @@ DROP TABLE checkpoint;
 DROP TABLE tree;
 DROP TABLE private;
 DROP TABLE leaf;
+DROP TABLE reconciliation;
 DROP TABLE outbox;
 DROP TABLE receipt;
 DROP TABLE exchange;

@@ -105,3 +105,10 @@ SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.mani
 
 -- name: ReceiptsAbout :many
 SELECT sha256, manifest, member, kind FROM receipt WHERE manifest = $1 ORDER BY member, kind;
+
+-- The manifests exchanged with a peer that were created in a period, from behind the last one seen.
+-- name: ManifestsBetween :many
+SELECT m.sha256, m.created FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.created >= sqlc.arg(since) AND m.created < sqlc.arg(until) AND (m.sender = sqlc.arg(peer) OR e.recipient = sqlc.arg(peer))
+    AND (m.created > sqlc.arg(after) OR (m.created = sqlc.arg(after) AND m.sha256 > sqlc.arg(manifest)))
+ORDER BY m.created, m.sha256 LIMIT sqlc.arg(most);

@@ -12,6 +12,7 @@ SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
     WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
     WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
     WHEN 'receipt' THEN (SELECT count(*) FROM receipt t WHERE t.sha256 = s.sha256)
+    WHEN 'reconciliation' THEN (SELECT count(*) FROM reconciliation t WHERE t.sha256 = s.sha256)
     ELSE 0 END AS BIGINT) AS known
 FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2;
 
@@ -57,3 +58,12 @@ WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1;
 
 -- name: Generation :one
 SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation;
+
+-- name: InsertReconciliation :execrows
+INSERT INTO reconciliation (sha256, peer, since, until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: ReconciliationByHash :one
+SELECT peer FROM reconciliation WHERE sha256 = $1;
+
+-- name: ReconciliationsFrom :many
+SELECT sha256, peer, since, until FROM reconciliation WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2;

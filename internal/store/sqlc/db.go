@@ -165,6 +165,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertReceiptStmt, err = db.PrepareContext(ctx, insertReceipt); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertReceipt: %w", err)
 	}
+	if q.insertReconciliationStmt, err = db.PrepareContext(ctx, insertReconciliation); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertReconciliation: %w", err)
+	}
 	if q.insertStatementStmt, err = db.PrepareContext(ctx, insertStatement); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertStatement: %w", err)
 	}
@@ -191,6 +194,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.manifestRowStmt, err = db.PrepareContext(ctx, manifestRow); err != nil {
 		return nil, fmt.Errorf("error preparing query ManifestRow: %w", err)
+	}
+	if q.manifestsBetweenStmt, err = db.PrepareContext(ctx, manifestsBetween); err != nil {
+		return nil, fmt.Errorf("error preparing query ManifestsBetween: %w", err)
 	}
 	if q.newestCosignedStmt, err = db.PrepareContext(ctx, newestCosigned); err != nil {
 		return nil, fmt.Errorf("error preparing query NewestCosigned: %w", err)
@@ -224,6 +230,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.receiptsAboutStmt, err = db.PrepareContext(ctx, receiptsAbout); err != nil {
 		return nil, fmt.Errorf("error preparing query ReceiptsAbout: %w", err)
+	}
+	if q.reconciliationByHashStmt, err = db.PrepareContext(ctx, reconciliationByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query ReconciliationByHash: %w", err)
+	}
+	if q.reconciliationsFromStmt, err = db.PrepareContext(ctx, reconciliationsFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query ReconciliationsFrom: %w", err)
 	}
 	if q.retryStmt, err = db.PrepareContext(ctx, retry); err != nil {
 		return nil, fmt.Errorf("error preparing query Retry: %w", err)
@@ -489,6 +501,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertReceiptStmt: %w", cerr)
 		}
 	}
+	if q.insertReconciliationStmt != nil {
+		if cerr := q.insertReconciliationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertReconciliationStmt: %w", cerr)
+		}
+	}
 	if q.insertStatementStmt != nil {
 		if cerr := q.insertStatementStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertStatementStmt: %w", cerr)
@@ -532,6 +549,11 @@ func (q *Queries) Close() error {
 	if q.manifestRowStmt != nil {
 		if cerr := q.manifestRowStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing manifestRowStmt: %w", cerr)
+		}
+	}
+	if q.manifestsBetweenStmt != nil {
+		if cerr := q.manifestsBetweenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing manifestsBetweenStmt: %w", cerr)
 		}
 	}
 	if q.newestCosignedStmt != nil {
@@ -587,6 +609,16 @@ func (q *Queries) Close() error {
 	if q.receiptsAboutStmt != nil {
 		if cerr := q.receiptsAboutStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing receiptsAboutStmt: %w", cerr)
+		}
+	}
+	if q.reconciliationByHashStmt != nil {
+		if cerr := q.reconciliationByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reconciliationByHashStmt: %w", cerr)
+		}
+	}
+	if q.reconciliationsFromStmt != nil {
+		if cerr := q.reconciliationsFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reconciliationsFromStmt: %w", cerr)
 		}
 	}
 	if q.retryStmt != nil {
@@ -715,6 +747,7 @@ type Queries struct {
 	insertManifestStmt         *sql.Stmt
 	insertPrivateStmt          *sql.Stmt
 	insertReceiptStmt          *sql.Stmt
+	insertReconciliationStmt   *sql.Stmt
 	insertStatementStmt        *sql.Stmt
 	leafStmt                   *sql.Stmt
 	leavesStmt                 *sql.Stmt
@@ -724,6 +757,7 @@ type Queries struct {
 	manifestStmt               *sql.Stmt
 	manifestByIDStmt           *sql.Stmt
 	manifestRowStmt            *sql.Stmt
+	manifestsBetweenStmt       *sql.Stmt
 	newestCosignedStmt         *sql.Stmt
 	nextDueStmt                *sql.Stmt
 	outboxFromStmt             *sql.Stmt
@@ -735,6 +769,8 @@ type Queries struct {
 	receiptHashStmt            *sql.Stmt
 	receiptsStmt               *sql.Stmt
 	receiptsAboutStmt          *sql.Stmt
+	reconciliationByHashStmt   *sql.Stmt
+	reconciliationsFromStmt    *sql.Stmt
 	retryStmt                  *sql.Stmt
 	saltStmt                   *sql.Stmt
 	setStateStmt               *sql.Stmt
@@ -796,6 +832,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertManifestStmt:         q.insertManifestStmt,
 		insertPrivateStmt:          q.insertPrivateStmt,
 		insertReceiptStmt:          q.insertReceiptStmt,
+		insertReconciliationStmt:   q.insertReconciliationStmt,
 		insertStatementStmt:        q.insertStatementStmt,
 		leafStmt:                   q.leafStmt,
 		leavesStmt:                 q.leavesStmt,
@@ -805,6 +842,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		manifestStmt:               q.manifestStmt,
 		manifestByIDStmt:           q.manifestByIDStmt,
 		manifestRowStmt:            q.manifestRowStmt,
+		manifestsBetweenStmt:       q.manifestsBetweenStmt,
 		newestCosignedStmt:         q.newestCosignedStmt,
 		nextDueStmt:                q.nextDueStmt,
 		outboxFromStmt:             q.outboxFromStmt,
@@ -816,6 +854,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		receiptHashStmt:            q.receiptHashStmt,
 		receiptsStmt:               q.receiptsStmt,
 		receiptsAboutStmt:          q.receiptsAboutStmt,
+		reconciliationByHashStmt:   q.reconciliationByHashStmt,
+		reconciliationsFromStmt:    q.reconciliationsFromStmt,
 		retryStmt:                  q.retryStmt,
 		saltStmt:                   q.saltStmt,
 		setStateStmt:               q.setStateStmt,

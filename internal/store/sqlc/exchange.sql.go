@@ -626,6 +626,58 @@ func (q *Queries) ManifestRow(ctx context.Context, sha256 []byte) (Manifest, err
 	return i, err
 }
 
+const manifestsBetween = `-- name: ManifestsBetween :many
+SELECT m.sha256, m.created FROM manifest m JOIN exchange e ON e.manifest = m.sha256
+WHERE m.created >= $1 AND m.created < $2 AND (m.sender = $3 OR e.recipient = $3)
+    AND (m.created > $4 OR (m.created = $4 AND m.sha256 > $5))
+ORDER BY m.created, m.sha256 LIMIT $6
+`
+
+type ManifestsBetweenParams struct {
+	Since    int64
+	Until    int64
+	Peer     string
+	After    int64
+	Manifest []byte
+	Most     int32
+}
+
+type ManifestsBetweenRow struct {
+	Sha256  []byte
+	Created int64
+}
+
+// The manifests exchanged with a peer that were created in a period, from behind the last one seen.
+func (q *Queries) ManifestsBetween(ctx context.Context, arg ManifestsBetweenParams) ([]ManifestsBetweenRow, error) {
+	rows, err := q.query(ctx, q.manifestsBetweenStmt, manifestsBetween,
+		arg.Since,
+		arg.Until,
+		arg.Peer,
+		arg.After,
+		arg.Manifest,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ManifestsBetweenRow
+	for rows.Next() {
+		var i ManifestsBetweenRow
+		if err := rows.Scan(&i.Sha256, &i.Created); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const receipt = `-- name: Receipt :one
 SELECT s.raw FROM receipt r JOIN statement s ON s.sha256 = r.sha256 WHERE r.manifest = $1 AND r.member = $2 AND r.kind = $3
 `

@@ -85,6 +85,13 @@ type Receipt struct {
 	Kind     string
 }
 
+type Reconciliation struct {
+	Sha256 []byte
+	Peer   string
+	Since  int64
+	Until  int64
+}
+
 type Statement struct {
 	Sha256 []byte
 	Kind   string

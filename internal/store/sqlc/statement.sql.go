@@ -296,6 +296,30 @@ func (q *Queries) InsertCharter(ctx context.Context, arg InsertCharterParams) (i
 	return result.RowsAffected()
 }
 
+const insertReconciliation = `-- name: InsertReconciliation :execrows
+INSERT INTO reconciliation (sha256, peer, since, until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+`
+
+type InsertReconciliationParams struct {
+	Sha256 []byte
+	Peer   string
+	Since  int64
+	Until  int64
+}
+
+func (q *Queries) InsertReconciliation(ctx context.Context, arg InsertReconciliationParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertReconciliationStmt, insertReconciliation,
+		arg.Sha256,
+		arg.Peer,
+		arg.Since,
+		arg.Until,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const insertStatement = `-- name: InsertStatement :exec
 INSERT INTO statement (sha256, kind, raw) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING
 `
@@ -309,6 +333,54 @@ type InsertStatementParams struct {
 func (q *Queries) InsertStatement(ctx context.Context, arg InsertStatementParams) error {
 	_, err := q.exec(ctx, q.insertStatementStmt, insertStatement, arg.Sha256, arg.Kind, arg.Raw)
 	return err
+}
+
+const reconciliationByHash = `-- name: ReconciliationByHash :one
+SELECT peer FROM reconciliation WHERE sha256 = $1
+`
+
+func (q *Queries) ReconciliationByHash(ctx context.Context, sha256 []byte) (string, error) {
+	row := q.queryRow(ctx, q.reconciliationByHashStmt, reconciliationByHash, sha256)
+	var peer string
+	err := row.Scan(&peer)
+	return peer, err
+}
+
+const reconciliationsFrom = `-- name: ReconciliationsFrom :many
+SELECT sha256, peer, since, until FROM reconciliation WHERE sha256 >= $1 ORDER BY sha256 LIMIT $2
+`
+
+type ReconciliationsFromParams struct {
+	Sha256 []byte
+	Limit  int32
+}
+
+func (q *Queries) ReconciliationsFrom(ctx context.Context, arg ReconciliationsFromParams) ([]Reconciliation, error) {
+	rows, err := q.query(ctx, q.reconciliationsFromStmt, reconciliationsFrom, arg.Sha256, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Reconciliation
+	for rows.Next() {
+		var i Reconciliation
+		if err := rows.Scan(
+			&i.Sha256,
+			&i.Peer,
+			&i.Since,
+			&i.Until,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const statement = `-- name: Statement :one
@@ -329,6 +401,7 @@ SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
     WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
     WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
     WHEN 'receipt' THEN (SELECT count(*) FROM receipt t WHERE t.sha256 = s.sha256)
+    WHEN 'reconciliation' THEN (SELECT count(*) FROM reconciliation t WHERE t.sha256 = s.sha256)
     ELSE 0 END AS BIGINT) AS known
 FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2
 `

@@ -845,19 +845,13 @@ func (x *ProvedLeaf) GetProof() []byte {
 	return nil
 }
 
-// ReconcileRequest is the caller's side of the books.
+// ReconcileRequest is the caller's side of the books: the opening first, then entries, at most 10,000 in all.
 type ReconcileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From when, in microseconds since 1970, UTC, whole seconds.
-	Since int64 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
-	// Until before when.
-	Until int64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
-	// The caller's leaves about the callee in that period, in the order of its log.
-	Entries []*ReconcileEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// When the caller drew it up, in microseconds since 1970, UTC, whole seconds; it stands in the result.
-	Created int64 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
-	// The caller's newest checkpoint, as its log signed it.
-	Checkpoint    []byte `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// In the first message, and in no other.
+	Opening *ReconcileOpening `protobuf:"bytes,1,opt,name=opening,proto3" json:"opening,omitempty"`
+	// The caller's next leaves about the callee, in the order of its log.
+	Entries       []*ReconcileEntry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,18 +886,11 @@ func (*ReconcileRequest) Descriptor() ([]byte, []int) {
 	return file_entente_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *ReconcileRequest) GetSince() int64 {
+func (x *ReconcileRequest) GetOpening() *ReconcileOpening {
 	if x != nil {
-		return x.Since
+		return x.Opening
 	}
-	return 0
-}
-
-func (x *ReconcileRequest) GetUntil() int64 {
-	if x != nil {
-		return x.Until
-	}
-	return 0
+	return nil
 }
 
 func (x *ReconcileRequest) GetEntries() []*ReconcileEntry {
@@ -913,14 +900,73 @@ func (x *ReconcileRequest) GetEntries() []*ReconcileEntry {
 	return nil
 }
 
-func (x *ReconcileRequest) GetCreated() int64 {
+// ReconcileOpening says what is compared.
+type ReconcileOpening struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From when the manifests were created, in microseconds since 1970, UTC, whole seconds.
+	Since int64 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Until before when.
+	Until int64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	// When the caller drew it up, in the same way; it stands in the result.
+	Created int64 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	// The caller's newest checkpoint, as its log signed it.
+	Checkpoint    []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileOpening) Reset() {
+	*x = ReconcileOpening{}
+	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileOpening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileOpening) ProtoMessage() {}
+
+func (x *ReconcileOpening) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileOpening.ProtoReflect.Descriptor instead.
+func (*ReconcileOpening) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReconcileOpening) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ReconcileOpening) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *ReconcileOpening) GetCreated() int64 {
 	if x != nil {
 		return x.Created
 	}
 	return 0
 }
 
-func (x *ReconcileRequest) GetCheckpoint() []byte {
+func (x *ReconcileOpening) GetCheckpoint() []byte {
 	if x != nil {
 		return x.Checkpoint
 	}
@@ -940,7 +986,7 @@ type ReconcileEntry struct {
 
 func (x *ReconcileEntry) Reset() {
 	*x = ReconcileEntry{}
-	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	mi := &file_entente_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +998,7 @@ func (x *ReconcileEntry) String() string {
 func (*ReconcileEntry) ProtoMessage() {}
 
 func (x *ReconcileEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[15]
+	mi := &file_entente_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1011,7 @@ func (x *ReconcileEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileEntry.ProtoReflect.Descriptor instead.
 func (*ReconcileEntry) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReconcileEntry) GetIndex() int64 {
@@ -982,22 +1028,20 @@ func (x *ReconcileEntry) GetLeaf() []byte {
 	return nil
 }
 
-// ReconcileResponse is the callee's side, and the result that it signed.
+// ReconcileResponse is the callee's side, and the result that it signed: the closing first, then entries, at most 10,000 in all.
 type ReconcileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The callee's leaves about the caller in that period.
-	Entries []*ReconcileEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// The callee's newest checkpoint, as its log signed it.
-	Checkpoint []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The reconciliation, signed by the callee only.
-	Reconciliation []byte `protobuf:"bytes,3,opt,name=reconciliation,proto3" json:"reconciliation,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// In the first message, and in no other.
+	Closing *ReconcileClosing `protobuf:"bytes,1,opt,name=closing,proto3" json:"closing,omitempty"`
+	// The callee's next leaves about the caller, in the order of its log.
+	Entries       []*ReconcileEntry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReconcileResponse) Reset() {
 	*x = ReconcileResponse{}
-	mi := &file_entente_v1_peer_proto_msgTypes[16]
+	mi := &file_entente_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1053,7 @@ func (x *ReconcileResponse) String() string {
 func (*ReconcileResponse) ProtoMessage() {}
 
 func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[16]
+	mi := &file_entente_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1066,14 @@ func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReconcileResponse) GetClosing() *ReconcileClosing {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
 }
 
 func (x *ReconcileResponse) GetEntries() []*ReconcileEntry {
@@ -1032,14 +1083,55 @@ func (x *ReconcileResponse) GetEntries() []*ReconcileEntry {
 	return nil
 }
 
-func (x *ReconcileResponse) GetCheckpoint() []byte {
+// ReconcileClosing is what the callee computed from both sides.
+type ReconcileClosing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The callee's newest checkpoint, as its log signed it.
+	Checkpoint []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The reconciliation, signed by the callee only.
+	Reconciliation []byte `protobuf:"bytes,2,opt,name=reconciliation,proto3" json:"reconciliation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReconcileClosing) Reset() {
+	*x = ReconcileClosing{}
+	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileClosing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileClosing) ProtoMessage() {}
+
+func (x *ReconcileClosing) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileClosing.ProtoReflect.Descriptor instead.
+func (*ReconcileClosing) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReconcileClosing) GetCheckpoint() []byte {
 	if x != nil {
 		return x.Checkpoint
 	}
 	return nil
 }
 
-func (x *ReconcileResponse) GetReconciliation() []byte {
+func (x *ReconcileClosing) GetReconciliation() []byte {
 	if x != nil {
 		return x.Reconciliation
 	}
@@ -1057,7 +1149,7 @@ type ConcludedRequest struct {
 
 func (x *ConcludedRequest) Reset() {
 	*x = ConcludedRequest{}
-	mi := &file_entente_v1_peer_proto_msgTypes[17]
+	mi := &file_entente_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1161,7 @@ func (x *ConcludedRequest) String() string {
 func (*ConcludedRequest) ProtoMessage() {}
 
 func (x *ConcludedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[17]
+	mi := &file_entente_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1174,7 @@ func (x *ConcludedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConcludedRequest.ProtoReflect.Descriptor instead.
 func (*ConcludedRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConcludedRequest) GetReconciliation() []byte {
@@ -1101,7 +1193,7 @@ type ConcludedResponse struct {
 
 func (x *ConcludedResponse) Reset() {
 	*x = ConcludedResponse{}
-	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	mi := &file_entente_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1205,7 @@ func (x *ConcludedResponse) String() string {
 func (*ConcludedResponse) ProtoMessage() {}
 
 func (x *ConcludedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[18]
+	mi := &file_entente_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1218,7 @@ func (x *ConcludedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConcludedResponse.ProtoReflect.Descriptor instead.
 func (*ConcludedResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 // ReadLogRequest names the auditor.
@@ -1140,7 +1232,7 @@ type ReadLogRequest struct {
 
 func (x *ReadLogRequest) Reset() {
 	*x = ReadLogRequest{}
-	mi := &file_entente_v1_peer_proto_msgTypes[19]
+	mi := &file_entente_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1244,7 @@ func (x *ReadLogRequest) String() string {
 func (*ReadLogRequest) ProtoMessage() {}
 
 func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[19]
+	mi := &file_entente_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1257,7 @@ func (x *ReadLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogRequest.ProtoReflect.Descriptor instead.
 func (*ReadLogRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadLogRequest) GetAuditor() string {
@@ -1190,7 +1282,7 @@ type ReadLogResponse struct {
 
 func (x *ReadLogResponse) Reset() {
 	*x = ReadLogResponse{}
-	mi := &file_entente_v1_peer_proto_msgTypes[20]
+	mi := &file_entente_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1294,7 @@ func (x *ReadLogResponse) String() string {
 func (*ReadLogResponse) ProtoMessage() {}
 
 func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_peer_proto_msgTypes[20]
+	mi := &file_entente_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1307,7 @@ func (x *ReadLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogResponse.ProtoReflect.Descriptor instead.
 func (*ReadLogResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadLogResponse) GetPath() string {
@@ -1291,25 +1383,29 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"ProvedLeaf\x12\x1e\n" +
 	"\x04leaf\x18\x01 \x01(\fB\n" +
 	"\xbaH\az\x05\x10\x01\x18\x80 R\x04leaf\x12!\n" +
-	"\x05proof\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\xa0\x10R\x05proof\"\xe1\x01\n" +
-	"\x10ReconcileRequest\x12\x1d\n" +
+	"\x05proof\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\xa0\x10R\x05proof\"\x8b\x01\n" +
+	"\x10ReconcileRequest\x126\n" +
+	"\aopening\x18\x01 \x01(\v2\x1c.entente.v1.ReconcileOpeningR\aopening\x12?\n" +
+	"\aentries\x18\x02 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\aentries\"\xa0\x01\n" +
+	"\x10ReconcileOpening\x12\x1d\n" +
 	"\x05since\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05since\x12\x1d\n" +
-	"\x05until\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05until\x12?\n" +
-	"\aentries\x18\x03 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x12!\n" +
-	"\acreated\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\acreated\x12+\n" +
+	"\x05until\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05until\x12!\n" +
+	"\acreated\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\acreated\x12+\n" +
 	"\n" +
-	"checkpoint\x18\x05 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"checkpoint\x18\x04 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
 	"checkpoint\"O\n" +
 	"\x0eReconcileEntry\x12\x1d\n" +
 	"\x05index\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05index\x12\x1e\n" +
 	"\x04leaf\x18\x02 \x01(\fB\n" +
-	"\xbaH\az\x05\x10\x01\x18\x80 R\x04leaf\"\xb6\x01\n" +
-	"\x11ReconcileResponse\x12?\n" +
-	"\aentries\x18\x01 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x12+\n" +
+	"\xbaH\az\x05\x10\x01\x18\x80 R\x04leaf\"\x8c\x01\n" +
+	"\x11ReconcileResponse\x126\n" +
+	"\aclosing\x18\x01 \x01(\v2\x1c.entente.v1.ReconcileClosingR\aclosing\x12?\n" +
+	"\aentries\x18\x02 \x03(\v2\x1a.entente.v1.ReconcileEntryB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\aentries\"t\n" +
+	"\x10ReconcileClosing\x12+\n" +
 	"\n" +
-	"checkpoint\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
+	"checkpoint\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\n" +
 	"checkpoint\x123\n" +
-	"\x0ereconciliation\x18\x03 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\x0ereconciliation\"G\n" +
+	"\x0ereconciliation\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\x0ereconciliation\"G\n" +
 	"\x10ConcludedRequest\x123\n" +
 	"\x0ereconciliation\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\x0ereconciliation\"\x13\n" +
 	"\x11ConcludedResponse\"6\n" +
@@ -1320,15 +1416,15 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04path\x12\x1f\n" +
 	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x05chunk\x12\x10\n" +
-	"\x03end\x18\x03 \x01(\bR\x03end2\xfd\x04\n" +
+	"\x03end\x18\x03 \x01(\bR\x03end2\x81\x05\n" +
 	"\vPeerService\x12F\n" +
 	"\aDeliver\x12\x1a.entente.v1.DeliverRequest\x1a\x1b.entente.v1.DeliverResponse(\x010\x01\x12?\n" +
 	"\x06Return\x12\x19.entente.v1.ReturnRequest\x1a\x1a.entente.v1.ReturnResponse\x12B\n" +
 	"\aWitness\x12\x1a.entente.v1.WitnessRequest\x1a\x1b.entente.v1.WitnessResponse\x12N\n" +
 	"\vConsistency\x12\x1e.entente.v1.ConsistencyRequest\x1a\x1f.entente.v1.ConsistencyResponse\x129\n" +
 	"\x04Tell\x12\x17.entente.v1.TellRequest\x1a\x18.entente.v1.TellResponse\x12<\n" +
-	"\x05Prove\x12\x18.entente.v1.ProveRequest\x1a\x19.entente.v1.ProveResponse\x12H\n" +
-	"\tReconcile\x12\x1c.entente.v1.ReconcileRequest\x1a\x1d.entente.v1.ReconcileResponse\x12H\n" +
+	"\x05Prove\x12\x18.entente.v1.ProveRequest\x1a\x19.entente.v1.ProveResponse\x12L\n" +
+	"\tReconcile\x12\x1c.entente.v1.ReconcileRequest\x1a\x1d.entente.v1.ReconcileResponse(\x010\x01\x12H\n" +
 	"\tConcluded\x12\x1c.entente.v1.ConcludedRequest\x1a\x1d.entente.v1.ConcludedResponse\x12D\n" +
 	"\aReadLog\x12\x1a.entente.v1.ReadLogRequest\x1a\x1b.entente.v1.ReadLogResponse0\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
@@ -1344,7 +1440,7 @@ func file_entente_v1_peer_proto_rawDescGZIP() []byte {
 	return file_entente_v1_peer_proto_rawDescData
 }
 
-var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_entente_v1_peer_proto_goTypes = []any{
 	(*DeliverRequest)(nil),      // 0: entente.v1.DeliverRequest
 	(*Offer)(nil),               // 1: entente.v1.Offer
@@ -1361,41 +1457,45 @@ var file_entente_v1_peer_proto_goTypes = []any{
 	(*ProveResponse)(nil),       // 12: entente.v1.ProveResponse
 	(*ProvedLeaf)(nil),          // 13: entente.v1.ProvedLeaf
 	(*ReconcileRequest)(nil),    // 14: entente.v1.ReconcileRequest
-	(*ReconcileEntry)(nil),      // 15: entente.v1.ReconcileEntry
-	(*ReconcileResponse)(nil),   // 16: entente.v1.ReconcileResponse
-	(*ConcludedRequest)(nil),    // 17: entente.v1.ConcludedRequest
-	(*ConcludedResponse)(nil),   // 18: entente.v1.ConcludedResponse
-	(*ReadLogRequest)(nil),      // 19: entente.v1.ReadLogRequest
-	(*ReadLogResponse)(nil),     // 20: entente.v1.ReadLogResponse
+	(*ReconcileOpening)(nil),    // 15: entente.v1.ReconcileOpening
+	(*ReconcileEntry)(nil),      // 16: entente.v1.ReconcileEntry
+	(*ReconcileResponse)(nil),   // 17: entente.v1.ReconcileResponse
+	(*ReconcileClosing)(nil),    // 18: entente.v1.ReconcileClosing
+	(*ConcludedRequest)(nil),    // 19: entente.v1.ConcludedRequest
+	(*ConcludedResponse)(nil),   // 20: entente.v1.ConcludedResponse
+	(*ReadLogRequest)(nil),      // 21: entente.v1.ReadLogRequest
+	(*ReadLogResponse)(nil),     // 22: entente.v1.ReadLogResponse
 }
 var file_entente_v1_peer_proto_depIdxs = []int32{
 	1,  // 0: entente.v1.DeliverRequest.offer:type_name -> entente.v1.Offer
 	13, // 1: entente.v1.ProveResponse.leaves:type_name -> entente.v1.ProvedLeaf
-	15, // 2: entente.v1.ReconcileRequest.entries:type_name -> entente.v1.ReconcileEntry
-	15, // 3: entente.v1.ReconcileResponse.entries:type_name -> entente.v1.ReconcileEntry
-	0,  // 4: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
-	3,  // 5: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
-	5,  // 6: entente.v1.PeerService.Witness:input_type -> entente.v1.WitnessRequest
-	7,  // 7: entente.v1.PeerService.Consistency:input_type -> entente.v1.ConsistencyRequest
-	9,  // 8: entente.v1.PeerService.Tell:input_type -> entente.v1.TellRequest
-	11, // 9: entente.v1.PeerService.Prove:input_type -> entente.v1.ProveRequest
-	14, // 10: entente.v1.PeerService.Reconcile:input_type -> entente.v1.ReconcileRequest
-	17, // 11: entente.v1.PeerService.Concluded:input_type -> entente.v1.ConcludedRequest
-	19, // 12: entente.v1.PeerService.ReadLog:input_type -> entente.v1.ReadLogRequest
-	2,  // 13: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
-	4,  // 14: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
-	6,  // 15: entente.v1.PeerService.Witness:output_type -> entente.v1.WitnessResponse
-	8,  // 16: entente.v1.PeerService.Consistency:output_type -> entente.v1.ConsistencyResponse
-	10, // 17: entente.v1.PeerService.Tell:output_type -> entente.v1.TellResponse
-	12, // 18: entente.v1.PeerService.Prove:output_type -> entente.v1.ProveResponse
-	16, // 19: entente.v1.PeerService.Reconcile:output_type -> entente.v1.ReconcileResponse
-	18, // 20: entente.v1.PeerService.Concluded:output_type -> entente.v1.ConcludedResponse
-	20, // 21: entente.v1.PeerService.ReadLog:output_type -> entente.v1.ReadLogResponse
-	13, // [13:22] is the sub-list for method output_type
-	4,  // [4:13] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	15, // 2: entente.v1.ReconcileRequest.opening:type_name -> entente.v1.ReconcileOpening
+	16, // 3: entente.v1.ReconcileRequest.entries:type_name -> entente.v1.ReconcileEntry
+	18, // 4: entente.v1.ReconcileResponse.closing:type_name -> entente.v1.ReconcileClosing
+	16, // 5: entente.v1.ReconcileResponse.entries:type_name -> entente.v1.ReconcileEntry
+	0,  // 6: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
+	3,  // 7: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
+	5,  // 8: entente.v1.PeerService.Witness:input_type -> entente.v1.WitnessRequest
+	7,  // 9: entente.v1.PeerService.Consistency:input_type -> entente.v1.ConsistencyRequest
+	9,  // 10: entente.v1.PeerService.Tell:input_type -> entente.v1.TellRequest
+	11, // 11: entente.v1.PeerService.Prove:input_type -> entente.v1.ProveRequest
+	14, // 12: entente.v1.PeerService.Reconcile:input_type -> entente.v1.ReconcileRequest
+	19, // 13: entente.v1.PeerService.Concluded:input_type -> entente.v1.ConcludedRequest
+	21, // 14: entente.v1.PeerService.ReadLog:input_type -> entente.v1.ReadLogRequest
+	2,  // 15: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
+	4,  // 16: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
+	6,  // 17: entente.v1.PeerService.Witness:output_type -> entente.v1.WitnessResponse
+	8,  // 18: entente.v1.PeerService.Consistency:output_type -> entente.v1.ConsistencyResponse
+	10, // 19: entente.v1.PeerService.Tell:output_type -> entente.v1.TellResponse
+	12, // 20: entente.v1.PeerService.Prove:output_type -> entente.v1.ProveResponse
+	17, // 21: entente.v1.PeerService.Reconcile:output_type -> entente.v1.ReconcileResponse
+	20, // 22: entente.v1.PeerService.Concluded:output_type -> entente.v1.ConcludedResponse
+	22, // 23: entente.v1.PeerService.ReadLog:output_type -> entente.v1.ReadLogResponse
+	15, // [15:24] is the sub-list for method output_type
+	6,  // [6:15] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_peer_proto_init() }
@@ -1417,7 +1517,7 @@ func file_entente_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_peer_proto_rawDesc), len(file_entente_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

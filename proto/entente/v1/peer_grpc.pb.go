@@ -54,8 +54,8 @@ type PeerServiceClient interface {
 	// Prove asks for the callee's leaves about an exchange between caller and callee, with proofs under a co-signed checkpoint.
 	Prove(ctx context.Context, in *ProveRequest, opts ...grpc.CallOption) (*ProveResponse, error)
 	// Reconcile compares what both logs say about each other in a period. The callee signs the result; so does the caller, and hands it in
-	// with Concluded.
-	Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error)
+	// with Concluded. The caller sends all of its side before the callee begins.
+	Reconcile(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReconcileRequest, ReconcileResponse], error)
 	// Concluded hands in a reconciliation that both have signed.
 	Concluded(ctx context.Context, in *ConcludedRequest, opts ...grpc.CallOption) (*ConcludedResponse, error)
 	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
@@ -134,15 +134,18 @@ func (c *peerServiceClient) Prove(ctx context.Context, in *ProveRequest, opts ..
 	return out, nil
 }
 
-func (c *peerServiceClient) Reconcile(ctx context.Context, in *ReconcileRequest, opts ...grpc.CallOption) (*ReconcileResponse, error) {
+func (c *peerServiceClient) Reconcile(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReconcileRequest, ReconcileResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReconcileResponse)
-	err := c.cc.Invoke(ctx, PeerService_Reconcile_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_Reconcile_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ReconcileRequest, ReconcileResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_ReconcileClient = grpc.BidiStreamingClient[ReconcileRequest, ReconcileResponse]
 
 func (c *peerServiceClient) Concluded(ctx context.Context, in *ConcludedRequest, opts ...grpc.CallOption) (*ConcludedResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -156,7 +159,7 @@ func (c *peerServiceClient) Concluded(ctx context.Context, in *ConcludedRequest,
 
 func (c *peerServiceClient) ReadLog(ctx context.Context, in *ReadLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_ReadLog_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[2], PeerService_ReadLog_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +198,8 @@ type PeerServiceServer interface {
 	// Prove asks for the callee's leaves about an exchange between caller and callee, with proofs under a co-signed checkpoint.
 	Prove(context.Context, *ProveRequest) (*ProveResponse, error)
 	// Reconcile compares what both logs say about each other in a period. The callee signs the result; so does the caller, and hands it in
-	// with Concluded.
-	Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error)
+	// with Concluded. The caller sends all of its side before the callee begins.
+	Reconcile(grpc.BidiStreamingServer[ReconcileRequest, ReconcileResponse]) error
 	// Concluded hands in a reconciliation that both have signed.
 	Concluded(context.Context, *ConcludedRequest) (*ConcludedResponse, error)
 	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
@@ -230,8 +233,8 @@ func (UnimplementedPeerServiceServer) Tell(context.Context, *TellRequest) (*Tell
 func (UnimplementedPeerServiceServer) Prove(context.Context, *ProveRequest) (*ProveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Prove not implemented")
 }
-func (UnimplementedPeerServiceServer) Reconcile(context.Context, *ReconcileRequest) (*ReconcileResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Reconcile not implemented")
+func (UnimplementedPeerServiceServer) Reconcile(grpc.BidiStreamingServer[ReconcileRequest, ReconcileResponse]) error {
+	return status.Error(codes.Unimplemented, "method Reconcile not implemented")
 }
 func (UnimplementedPeerServiceServer) Concluded(context.Context, *ConcludedRequest) (*ConcludedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Concluded not implemented")
@@ -357,23 +360,12 @@ func _PeerService_Prove_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
-func _PeerService_Reconcile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReconcileRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServiceServer).Reconcile(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerService_Reconcile_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServiceServer).Reconcile(ctx, req.(*ReconcileRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _PeerService_Reconcile_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServiceServer).Reconcile(&grpc.GenericServerStream[ReconcileRequest, ReconcileResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_ReconcileServer = grpc.BidiStreamingServer[ReconcileRequest, ReconcileResponse]
 
 func _PeerService_Concluded_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ConcludedRequest)
@@ -432,10 +424,6 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_Prove_Handler,
 		},
 		{
-			MethodName: "Reconcile",
-			Handler:    _PeerService_Reconcile_Handler,
-		},
-		{
 			MethodName: "Concluded",
 			Handler:    _PeerService_Concluded_Handler,
 		},
@@ -444,6 +432,12 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Deliver",
 			Handler:       _PeerService_Deliver_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Reconcile",
+			Handler:       _PeerService_Reconcile_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},
