@@ -13,65 +13,15 @@ import (
 	"entente.example/internal/statement"
 )
 
-// innerType is the first line of an inner header.
-const innerType = "entente.example/sealed/v1"
-
-// Inner is what stands before the document in the plaintext, apart from the salt. Nothing else carries the file name and
-// the media type: manifest and log are free of content.
-type Inner struct {
-	// Core is the hash of the manifest's text above [content].
-	Core statement.Hash
-	// Name is a file name that statement.ValidFileName accepts.
-	Name string
-	// MediaType is TYPE/SUBTYPE in lower case and without parameters (RFC 6838, section 4.2), at most limit.MediaType bytes.
-	MediaType string
-}
+// Inner is what stands before the document in the plaintext, apart from the salt. Its rendering is that of statement.Inner.
+type Inner statement.Inner
 
 // check says what is wrong with an inner header, without repeating any of it.
-func (in Inner) check() error {
-	if in.Core.IsZero() {
-		return errors.New("inner header: no core hash")
-	}
-	if statement.ValidFileName(in.Name) != nil {
-		return errors.New("inner header: the file name is not allowed")
-	}
-	if !validMediaType(in.MediaType) {
-		return errors.New("inner header: the media type is not TYPE/SUBTYPE in lower case")
-	}
-	return nil
-}
-
-// validMediaType follows RFC 6838, section 4.2, except that upper case is not allowed, so that each type has one spelling.
-func validMediaType(s string) bool {
-	main, sub, ok := strings.Cut(s, "/")
-	return ok && len(s) <= limit.MediaType && restrictedName(main) && restrictedName(sub)
-}
-
-// restrictedName is the production restricted-name of RFC 6838, in lower case.
-func restrictedName(s string) bool {
-	if len(s) < 1 || len(s) > 127 || strings.IndexByte("!#$&-^_.+", s[0]) >= 0 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$&-^_.+", c) < 0 {
-			return false
-		}
-	}
-	return true
-}
+func (in Inner) check() error { return statement.Inner(in).Check() }
 
 // render gives the inner header's one rendering, with the empty line that ends it. Without a salt it gives what the
-// commitment covers. Nothing is escaped: valid names hold no quotation marks, backslashes or control characters.
-func (in Inner) render(salt *Salt) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\ncore_sha256 = \"%s\"\n", innerType, in.Core)
-	if salt != nil {
-		fmt.Fprintf(&b, "salt = \"%s\"\n", hex.EncodeToString(salt[:]))
-	}
-	fmt.Fprintf(&b, "name = \"%s\"\nmedia_type = \"%s\"\n\n", in.Name, in.MediaType)
-	return b.Bytes()
-}
+// commitment covers.
+func (in Inner) render(salt *Salt) []byte { return statement.Inner(in).Text((*[32]byte)(salt)) }
 
 // readInner reads an inner header and leaves r at the document's first byte. r's buffer bounds it: limit.Inner.
 func readInner(r *bufio.Reader) (Inner, Salt, error) {
@@ -101,8 +51,8 @@ func readInner(r *bufio.Reader) (Inner, Salt, error) {
 func parseInner(text []byte) (in Inner, salt Salt, err error) {
 	lines := strings.Split(string(text), "\n")
 	// Six lines, the last of them empty, and nothing behind it.
-	if len(lines) != 7 || lines[0] != innerType {
-		return Inner{}, Salt{}, errors.New("inner header: not of the type " + innerType)
+	if len(lines) != 7 || lines[0] != statement.InnerType {
+		return Inner{}, Salt{}, errors.New("inner header: not of the type " + statement.InnerType)
 	}
 	in.Core, err = statement.ParseHash(value(lines[1], "core_sha256"))
 	if err != nil {
