@@ -72,6 +72,7 @@ type Cosignature struct {
 	Witness string
 	Time    time.Time // when the witness said so, in whole seconds, UTC
 	PQ      bool      // it was given with ML-DSA-44 too
+	Keys    Witness   // with which of the witness's keys
 }
 
 // Text is what is signed: origin, size and root, a line each. C2SP tlog-checkpoint, without extension lines.
@@ -138,7 +139,7 @@ func open(raw []byte, log Log, witnesses []Witness) (*Checkpoint, error) {
 	}
 	for rest := lines[2:]; len(rest) > 0; {
 		name := rest[0].name
-		at := slices.IndexFunc(witnesses, func(w Witness) bool { return w.Name() == name })
+		at := choose(witnesses, rest[0])
 		if at < 0 {
 			return nil, fmt.Errorf("it carries a signature in the name of %.80q, which is no witness of it", name)
 		}
@@ -155,9 +156,19 @@ func open(raw []byte, log Log, witnesses []Witness) (*Checkpoint, error) {
 	return c, nil
 }
 
+// choose finds the witness whose key a line names. Someone may have had several pairs of keys under one name.
+func choose(witnesses []Witness, l line) int {
+	named := func(w Witness) bool { return w.Name() == l.name }
+	at := slices.IndexFunc(witnesses, func(w Witness) bool { return named(w) && slices.Index(w.hashes(), l.hash) == 0 })
+	if at < 0 {
+		at = slices.IndexFunc(witnesses, named)
+	}
+	return at
+}
+
 // verify checks the one or two lines of a witness at the beginning of lines, and tells how many they are.
 func (w Witness) verify(text []byte, origin string, t tlog.Tree, lines []line) (co Cosignature, used int, err error) {
-	co = Cosignature{Witness: w.Name()}
+	co = Cosignature{Witness: w.Name(), Keys: w}
 	if co.Time, err = verifyCosignature(w.Ed25519, text, lines[0]); err != nil {
 		return co, 0, err
 	}

@@ -59,8 +59,15 @@ func TestOpenStrict(t *testing.T) {
 	b, c := bravo.cosign(t, bare, then.Add(time.Second)), charlie.cosign(t, bare, then.Add(2*time.Second))
 	raw := must[[]byte](t)(Join(bare, c, b))
 	got := must[*Checkpoint](t)(Open(raw, log.log(), charlie.witness(), bravo.witness()))
-	if got.Tree != tree || !got.Time.Equal(then) || len(got.Cosigned) != 2 || got.Cosigned[0] != (Cosignature{"bravo/witness", then.Add(time.Second), true}) {
+	if got.Tree != tree || !got.Time.Equal(then) || len(got.Cosigned) != 2 || got.Cosigned[0] != (Cosignature{"bravo/witness", then.Add(time.Second), true, bravo.witness()}) {
 		t.Errorf("opened as %+v", got)
+	}
+	// A witness may have had several keys under its name: the lines say which.
+	renewed := newSigner(t, "bravo/witness")
+	for _, keys := range [][]Witness{{renewed.witness(), bravo.witness(), charlie.witness()}, {bravo.witness(), renewed.witness(), charlie.witness()}} {
+		if got := must[*Checkpoint](t)(Open(raw, log.log(), keys...)); got.Cosigned[0].Keys != bravo.witness() {
+			t.Error("another key of the same name is given for that which signed")
+		}
 	}
 	if again := must[[]byte](t)(Bare(raw)); !bytes.Equal(again, bare) {
 		t.Errorf("bare:\n%s", again)

@@ -122,6 +122,8 @@ var CosignedSpans = []struct{ Older, Span time.Duration }{{0, time.Second}, {tim
 const (
 	// Evidence bounds an evidence file: charters, cards and agreement, manifest, receipts, and a co-signed checkpoint for each leaf.
 	Evidence = 16 << 20
+	// EvidenceFiles bounds its parts: the amendments of twenty years, several cards for each member, and 128 leaves with their proofs.
+	EvidenceFiles = 4096
 	// ExchangeLeaves bounds the leaves about one exchange that evidence names: what happens to one document, and re-openings.
 	ExchangeLeaves = 64
 )
