@@ -16,6 +16,9 @@ func Witnesses(h *member.History, self string) []checkpoint.Witness {
 			list = append(list, checkpoint.Witness{Ed25519: m.WitnessKey, MLDSA: m.WitnessMLDSA})
 		}
 	}
+	for _, w := range h.OutsideWitnesses() {
+		list = append(list, checkpoint.Witness{Ed25519: w.Key, MLDSA: w.MLDSA})
+	}
 	return list
 }
 

@@ -40,6 +40,7 @@ type World struct {
 type running struct {
 	dir          string
 	peer, people string       // addresses
+	strangers    net.Listener // for the next start; nil: none, or as configured
 	offset       atomic.Int64 // of the node's clock, in nanoseconds
 
 	mu        sync.Mutex     // guards what follows
@@ -207,6 +208,7 @@ func (w *World) Start(ctx context.Context, member string) error {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	doors := []*door{{Listener: r.listeners[0]}, {Listener: r.listeners[1]}}
 	options := node.Options{PeerListener: doors[0], NodeListener: doors[1], Log: w.log, Now: r.now, Ready: func() { close(ready) },
+		WitnessListener: r.strangers,
 		Dial: func(ctx context.Context, to, address string) (net.Conn, error) {
 			return w.lines.dial(ctx, way{member, to}, address)
 		}}
@@ -217,12 +219,27 @@ func (w *World) Start(ctx context.Context, member string) error {
 	}()
 	select {
 	case <-ready:
-		r.listeners, r.doors, r.stop, r.ended = nil, doors, stop, ended // Serve closes the listeners
+		r.listeners, r.strangers, r.doors, r.stop, r.ended = nil, nil, doors, stop, ended // Serve closes the listeners
 		return nil
 	case err := <-ended:
 		stop()
 		return errors.Join(fmt.Errorf("start %s: %w", member, err), r.release())
 	}
+}
+
+// ListenForStrangers has a member's node listen for whoever is no member, over HTTP on loopback, while it runs the next time. It gives the
+// address.
+func (w *World) ListenForStrangers(ctx context.Context, member string) (address string, err error) {
+	r := w.members[member]
+	if r == nil {
+		return "", noMember(member)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.strangers, err = rpc.Listen(ctx, "127.0.0.1:0"); err != nil {
+		return "", err
+	}
+	return r.strangers.Addr().String(), nil
 }
 
 // listenAgain listens at the address that a node has had before. While the node was stopped, somebody else may have been
@@ -239,6 +256,9 @@ func listenAgain(ctx context.Context, address string) (net.Listener, error) {
 // release gives the ports back that no node has taken over. The caller holds mu, or is the only one left.
 func (r *running) release() error {
 	var err error
+	if r.strangers != nil {
+		r.listeners, r.strangers = append(r.listeners, r.strangers), nil
+	}
 	for _, l := range r.listeners {
 		if e := l.Close(); !errors.Is(e, net.ErrClosed) {
 			err = errors.Join(err, e)

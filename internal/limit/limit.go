@@ -108,8 +108,6 @@ const (
 	Heartbeat = 10 * time.Minute
 	// GossipPause is the least pause between two messages in which a node tells a peer what checkpoints of others it has seen.
 	GossipPause = time.Second
-	// ForeignLogs bounds the logs of third parties that a node witnesses.
-	ForeignLogs = 64
 	// Fork bounds a fork proof: two checkpoints of 3.5 KiB without co-signatures, and 64 hashes.
 	Fork = 16 << 10
 )
@@ -117,6 +115,25 @@ const (
 // CosignedSpans says how many co-signed checkpoints are kept, each of which takes 7 KiB or more: of those older than Older the first of
 // each Span. So evidence tells since when a leaf was witnessed to about a second, after an hour to the minute, after a day to the hour.
 var CosignedSpans = []struct{ Older, Span time.Duration }{{0, time.Second}, {time.Hour, time.Minute}, {24 * time.Hour, time.Hour}}
+
+// The listener for whoever is no member, and what we ask such witnesses. Nobody there is known, so the bounds are tight.
+const (
+	// ForeignLogs bounds the logs of third parties that a node witnesses.
+	ForeignLogs = 64
+	// WitnessAnswer bounds what a witness answers: two lines of ours take 3.5 KiB, and C2SP lets it answer with several keys.
+	WitnessAnswer = 64 << 10
+	// PublicRequests bounds the requests that are worked on at once. Those that still arrive are bounded by Unauthenticated connections,
+	// each with a Proof in memory: 65 MiB in all.
+	PublicRequests = 32
+	// PublicHeader bounds a request's header. Ours have three short lines.
+	PublicHeader = 8 << 10
+	// PublicCall is how long one request may take to arrive, from its first byte.
+	PublicCall = 10 * time.Second
+	// PublicIdle ends a connection on which nothing is asked. A log asks at least every Heartbeat, and connects again for it.
+	PublicIdle = time.Minute
+	// PublicAge ends a connection after the request under way, so that who keeps asking does not keep others' places.
+	PublicAge = 10 * time.Minute
+)
 
 // Evidence.
 const (

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/mod/sumdb/note"
 
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
@@ -36,6 +37,10 @@ type Config struct {
 	NodeListen string `toml:"node_listen"`
 	// Jurisdiction is the ISO 3166-1 alpha-2 code under whose law the member stands, or empty.
 	Jurisdiction string `toml:"jurisdiction"`
+	// WitnessListen is HOST:PORT on which the node listens for whoever is no member, over HTTP; empty: nowhere.
+	WitnessListen string `toml:"witness_listen"`
+	// WitnessLogs are the verifier keys of third parties' logs that are witnessed too. Their names are the logs' origins.
+	WitnessLogs []string `toml:"witness_logs"`
 	// PeerBytes bounds what is stored and staged for one peer.
 	PeerBytes int64 `toml:"peer_bytes"`
 }
@@ -60,6 +65,13 @@ jurisdiction = %q
 
 # How many bytes of documents are kept for any one other member. Beyond it, deliveries wait.
 peer_bytes = %d
+
+# Where the node listens, over plain HTTP, for whoever is no member: outside logs that it witnesses, and tools that check its own
+# log. Empty: nowhere. Put a reverse proxy with TLS in front. It shows co-signed checkpoints and hashes, never a leaf.
+witness_listen = %q
+
+# Verifier keys (NAME+HASH+BASE64) of outside logs that this node witnesses there, besides those of the members.
+witness_logs = []
 `
 
 func newConfig(o InitOptions) (Config, error) {
@@ -95,14 +107,47 @@ func (c Config) check() error {
 			return fault.New(fault.Misused, "set "+key+" in "+ConfigFile+" to HOST:PORT", "%s: %w", key, err)
 		}
 	}
+	if err := c.checkWitness(); err != nil {
+		return err
+	}
 	if c.PeerBytes < 1 {
 		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "peer_bytes must be positive")
 	}
 	return nil
 }
 
+func (c Config) checkWitness() error {
+	if c.WitnessListen != "" {
+		if _, _, err := net.SplitHostPort(c.WitnessListen); err != nil {
+			return fault.New(fault.Misused, "set witness_listen in "+ConfigFile+" to HOST:PORT, or to nothing", "witness_listen: %w", err)
+		}
+	}
+	if len(c.WitnessLogs) > limit.ForeignLogs {
+		return fault.New(fault.Misused, "shorten witness_logs in "+ConfigFile, "witness_logs has %d keys, at most %d are allowed", len(c.WitnessLogs), limit.ForeignLogs)
+	}
+	seen := map[string]bool{}
+	for _, vkey := range c.WitnessLogs {
+		bad := func(format string, args ...any) error {
+			return fault.New(fault.Misused, "set witness_logs in "+ConfigFile+" to the Ed25519 verifier keys that the logs publish", "witness_logs: %.80q "+format, append([]any{vkey}, args...)...)
+		}
+		v, err := note.NewVerifier(vkey)
+		if err != nil {
+			return bad("is not a verifier key: %w", err)
+		}
+		// What we hold of a log stands under its name, so no outsider may take that of a member's.
+		if owner, log, ok := strings.Cut(v.Name(), "/"); ok && strings.HasPrefix(log, "log/") && statement.ValidMember(owner) == nil {
+			return bad("has the name of a member's log; those are witnessed anyway")
+		}
+		if seen[v.Name()] {
+			return bad("is the second key of that name")
+		}
+		seen[v.Name()] = true
+	}
+	return nil
+}
+
 func (c Config) text() []byte {
-	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes)
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessListen)
 }
 
 // ReadConfig reads a home's entente.toml strictly.

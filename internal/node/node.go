@@ -41,11 +41,13 @@ import (
 
 // Options are what a node gets from whoever starts it.
 type Options struct {
-	PeerListener net.Listener     // from rpc.Listen; nil: listen as configured
-	NodeListener net.Listener     // from rpc.Listen; nil: listen as configured
-	Log          *slog.Logger     // required
-	Now          func() time.Time // nil: the system's clock
-	Ready        func()           // called once both listeners accept, or nil
+	PeerListener net.Listener // from rpc.Listen; nil: listen as configured
+	NodeListener net.Listener // from rpc.Listen; nil: listen as configured
+	// WitnessListener is for whoever is no member, from rpc.Listen; nil: listen as configured, which may be nowhere.
+	WitnessListener net.Listener
+	Log             *slog.Logger     // required
+	Now             func() time.Time // nil: the system's clock
+	Ready           func()           // called once both listeners accept, or nil
 	// Dial connects to another member at the address on its card, as in rpc.Config; nil: by TCP.
 	Dial func(ctx context.Context, member, address string) (net.Conn, error)
 }
@@ -69,6 +71,7 @@ type node struct {
 	rounds      *rounds        // of our own
 	gossip      *gossip
 	lines       lines
+	outside     *outside
 	heartbeat   time.Duration // limit.Heartbeat, but in tests
 	gossipPause time.Duration // limit.GossipPause, but in tests
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
@@ -97,6 +100,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 
 	n := newNode(h, o)
 	defer n.lines.close()
+	defer n.outside.close()
 	if err := policy.Check(); err != nil {
 		return fmt.Errorf("check base policy: %w", err)
 	}
@@ -124,7 +128,7 @@ func newNode(h *Home, o Options) *node {
 	h.Log.Now = o.Now
 	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
 	n.witness.Now = o.Now
-	n.rounds, n.gossip = newRounds(n), newGossip(n)
+	n.rounds, n.gossip, n.outside = newRounds(n), newGossip(n), newOutside()
 	return n
 }
 
@@ -139,6 +143,10 @@ func (n *node) serve(ctx context.Context, o Options) error {
 		return err
 	}
 	defer people.Close()
+	strangers, err := n.listenPublic(ctx, o.WitnessListener)
+	if err != nil {
+		return err
+	}
 
 	c := n.rpcConfig(ctx)
 	peerServer, err := rpc.NewPeerServer(c)
@@ -156,6 +164,11 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return peerServer.Serve(peers) })
 	group.Go(func() error { return nodeServer.Serve(people) })
+	if strangers != nil {
+		defer strangers.Close()
+		group.Go(func() error { return newPublic(n).serve(ctx, strangers) })
+		n.log.Info("serving strangers over HTTP", "at", strangers.Addr().String(), "outside logs witnessed", len(n.Config.WitnessLogs))
+	}
 	group.Go(func() error { return n.outbox(ctx) })
 	group.Go(func() error { return n.sweep(ctx) })
 	group.Go(func() error { return n.rounds.run(ctx) })

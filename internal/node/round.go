@@ -205,7 +205,7 @@ func (r *rounds) connect(ctx context.Context, h *member.History, known []store.W
 	}
 }
 
-// witnesses lists who witnesses our log: the other members in good standing.
+// witnesses lists who witnesses our log: the other members in good standing, and the outside witnesses in the charter.
 func (n *node) witnesses(h *member.History) []*link {
 	var list []*link
 	for _, m := range h.Members() {
@@ -215,6 +215,12 @@ func (n *node) witnesses(h *member.History) []*link {
 		list = append(list, &link{keys: checkpoint.Witness{Ed25519: m.WitnessKey, MLDSA: m.WitnessMLDSA},
 			ask: func(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
 				return call(ctx, n, m, func(c ententev1.PeerServiceClient) (*ententev1.WitnessResponse, error) { return c.Witness(ctx, req) })
+			}})
+	}
+	for _, w := range h.OutsideWitnesses() {
+		list = append(list, &link{keys: checkpoint.Witness{Ed25519: w.Key, MLDSA: w.MLDSA},
+			ask: func(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
+				return n.outside.ask(ctx, w, req.GetRequest())
 			}})
 	}
 	return list

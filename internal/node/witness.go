@@ -27,7 +27,7 @@ func (n *node) witnessFor(ctx context.Context, peer string, req *ententev1.Witne
 	if err != nil {
 		return nil, err
 	}
-	a, err := n.coSign(ctx, h, req.GetRequest(), req.GetOldRoot(), func(owner string) bool { return owner == peer })
+	a, err := n.coSign(ctx, h, req.GetRequest(), req.GetOldRoot(), func(owner string) bool { return owner == peer }, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -35,11 +35,15 @@ func (n *node) witnessFor(ctx context.Context, peer string, req *ententev1.Witne
 	return &ententev1.WitnessResponse{Status: int32(a.Status), Body: a.Body, Held: a.Held, Fork: a.Fork, CharterSha256: charter[:]}, nil
 }
 
-// coSign has our witness look at a request about a member's log. whose tells of which members' logs the caller may bring checkpoints.
+// coSign has our witness look at a request about a member's log, or one of those whose verifier keys are in foreign, by origin. whose tells
+// of which members' logs the caller may bring checkpoints.
 // A contradiction that shows is acted upon before the answer leaves.
-func (n *node) coSign(ctx context.Context, h *member.History, request, oldRoot []byte, whose func(owner string) bool) (audit.Answer, error) {
+func (n *node) coSign(ctx context.Context, h *member.History, request, oldRoot []byte, whose func(owner string) bool, foreign map[string]string) (audit.Answer, error) {
 	var trouble error
 	a, err := n.witness.Add(ctx, func(origin string) (audit.Known, bool) {
+		if vkey, ok := foreign[origin]; ok {
+			return audit.Known{Foreign: vkey}, true
+		}
 		owner, log, ok := logOf(h, origin)
 		if !ok || owner == n.Config.Member || !whose(owner) {
 			return audit.Known{}, false
@@ -56,7 +60,7 @@ func (n *node) coSign(ctx context.Context, h *member.History, request, oldRoot [
 			n.log.Error("cannot keep the proof that a log forked", "log", a.Origin, "error", err)
 		}
 	}
-	if a.Status == audit.StatusOK {
+	if a.Status == audit.StatusOK && a.Checkpoint != nil {
 		n.gossip.saw(a.Origin, a.Tree, a.Checkpoint)
 	}
 	return a, nil

@@ -46,7 +46,15 @@ type world struct {
 // is stopped and the invariants are checked.
 func found(t *testing.T, members ...string) *world {
 	t.Helper()
-	lw, err := lab.Found(t.Context(), lab.Options{Dir: filepath.Join(t.TempDir(), "world"), Members: members})
+	return foundWith(t, lab.Options{Members: members})
+}
+
+// foundWith is found with more in the charter.
+func foundWith(t *testing.T, o lab.Options) *world {
+	t.Helper()
+	members := o.Members
+	o.Dir = filepath.Join(t.TempDir(), "world")
+	lw, err := lab.Found(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
