@@ -113,6 +113,10 @@ func TestVerifyHomeFindsUntruth(t *testing.T) {
 				return h.record(tx, statement.Event{Kind: statement.EventAgreement, Statement: h.agreement.Hash})()
 			})
 		}, "it records what leaf 4 records"},
+		"adopted, and all traces gone but the leaf": {nil, func(h *home) {
+			h.exec("DELETE FROM agreement")
+			h.exec("DELETE FROM statement WHERE kind = 'agreement'")
+		}, `it says "agreement", and the row about that is missing`},
 		"delivered before it was released": {nil, func(h *home) {
 			d := h.receive("bravo", "alpha")
 			h.update(func(tx *store.Tx) error {

@@ -32,6 +32,9 @@ func (v *homeVerifier) verifyCosigned() {
 		if v.failed("cosigned", err) {
 			return
 		}
+		if r.Size < v.from {
+			continue // as the leaves that it covers
+		}
 		where := fmt.Sprintf("cosigned %d", r.Size)
 		c, err := checkpoint.Open(r.Note, v.Keys, witnesses...)
 		switch {
