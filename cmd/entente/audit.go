@@ -24,13 +24,13 @@ func (p *program) auditCommand() *cobra.Command {
 only grows. No leaf contains content, a file name or a person's name; what is
 private stands in the database, and enters the leaf as a salted commitment.
 
-These commands read the home itself. They need neither node nor person, and work
-beside a running node.`,
+Most of these commands read the home itself: they need neither node nor person,
+and work beside a running node. Reconcile and fetch ask the node.`,
 		Example: `entente audit tail -n 20
 entente audit verify
 entente audit report --agreement harbour-watch -o report.html
 entente audit export ./alpha-log`,
-	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditExport())
+	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditReconcile(), p.auditExport(), p.auditFetch())
 }
 
 func (p *program) auditTail() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/term"
@@ -45,7 +46,8 @@ ended (overdue), a decision by policies that this program does not have
 
 DIR may be another home, or a folder that "entente audit export" made. Of an
 export everything is computed again from its entries and compared byte for byte
-under the key in its log.vkey. Whose key that is, the member's card tells.
+under the keys in it. If this home knows the member whose log it is, they must be
+those on its card, and the witnesses' co-signatures must be good.
 
 With --json: what, log, leaves, root, checkpoint_size, ok, problems (where,
 what), more_problems, and of a home notes (kind, where, what), more_notes, read
@@ -78,7 +80,7 @@ func (p *program) verify(cmd *cobra.Command, dir string, o node.VerifyOptions) e
 		if o.All || o.SkipDocuments {
 			return misused(cmd, "--all and --skip-documents are for homes; of an export everything is read, and it has no documents")
 		}
-		return p.verifyExport(dir)
+		return p.verifyExport(cmd.Context(), dir)
 	}
 	return p.verifyHome(cmd.Context(), dir, o)
 }
@@ -117,7 +119,7 @@ func (p *program) verifying() func(what string, done, total int64) {
 	}
 }
 
-func (p *program) verifyExport(dir string) error {
+func (p *program) verifyExport(ctx context.Context, dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fault.New(fault.NotFound, "name a home, or a folder that entente audit export made", "there is no folder %s", dir)
 	}
@@ -131,6 +133,15 @@ func (p *program) verifyExport(dir string) error {
 	report, err := audit.VerifyExport(dir)
 	if err != nil {
 		return err
+	}
+	// With the member's card at hand, its keys and co-signatures are judged too.
+	if history := p.history(ctx); history != nil && report.Log != "" {
+		name, _, _ := strings.Cut(report.Log, "/")
+		if trust, ok := audit.TrustIn(history, name); ok {
+			if report, err = audit.VerifyExportUnder(dir, trust); err != nil {
+				return err
+			}
+		}
 	}
 	return p.report("export", dir, report)
 }

@@ -57,7 +57,7 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		if !utf8.Valid(raw) || bytes.ContainsFunc(raw, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' }) {
 			err = errors.New("it is no text")
 		}
-		return fault.New(fault.Invalid, "inspect reads cards, charters, amendments, agreements, manifests, receipts and founding files", "%s is none of our files: %w", path, err)
+		return fault.New(fault.Invalid, "inspect reads cards, charters, amendments, agreements, manifests, receipts, reconciliations and founding files", "%s is none of our files: %w", path, err)
 	}
 	history := p.history(ctx)
 	var about inspected
@@ -74,6 +74,8 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		about, err = inspectAs[statement.Manifest](raw, history)
 	case statement.KindReceipt:
 		about, err = inspectAs[statement.Receipt](raw, history)
+	case statement.KindReconciliation:
+		about, err = inspectAs[statement.Reconciliation](raw, history)
 	}
 	if err != nil {
 		return fault.New(fault.Invalid, "somebody changed it, or it is damaged; ask for it again", "%s is not a good %s: %w", path, kind, err)
@@ -179,6 +181,8 @@ func verifyAs(terms any, raw []byte, history *member.History) (verified bool, sa
 		_, err = statement.Open[statement.Receipt](raw, history.Verifiers(t.From))
 	case statement.Amendment:
 		_, err = history.OpenAmendment(raw)
+	case statement.Reconciliation:
+		_, err = statement.Open[statement.Reconciliation](raw, history.Verifiers(t.Parties...))
 	default:
 		err = errors.New("inspect cannot verify statements of this kind") // so that no new kind passes unverified
 	}

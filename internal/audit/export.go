@@ -129,12 +129,7 @@ func export(ctx context.Context, db *store.DB, keys checkpoint.Log, dir string) 
 	w.file(CheckpointFile, raw)
 	w.file(KeyFile, []byte(keys.Ed25519+"\n"))
 	w.file(MLDSAKeyFile, []byte(keys.MLDSA+"\n"))
-	for _, t := range tlog.NewTiles(height, 0, tree.N) {
-		if w.err != nil {
-			break
-		}
-		w.err = db.View(ctx, func(v *store.View) error { return w.tile(v, t) })
-	}
+	w.err = errors.Join(w.err, Tiles(ctx, db, tree.N, func(path string, content []byte) error { w.file(path, content); return w.err }))
 	if err := w.finish(); err != nil {
 		return tlog.Tree{}, err
 	}
@@ -148,37 +143,56 @@ func export(ctx context.Context, db *store.DB, keys checkpoint.Log, dir string) 
 	return tree, nil
 }
 
+// Tiles gives the files below tile/ of the first size leaves of a log, one after the other: first the hashes of a tile, then, at the
+// lowest level, its entries. Each is read in a view of its own, since nothing of it changes any more; none has more than 1 MiB.
+func Tiles(ctx context.Context, db *store.DB, size int64, file func(path string, content []byte) error) error {
+	for _, t := range tlog.NewTiles(height, 0, size) {
+		var hashes, bundle []byte
+		err := db.View(ctx, func(v *store.View) (err error) { hashes, bundle, err = tile(v, t); return err })
+		if err != nil {
+			return err
+		}
+		if err := file(tilePath(t), hashes); err != nil {
+			return err
+		}
+		if t.L > 0 {
+			continue
+		}
+		t.L = -1
+		if err := file(tilePath(t), bundle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tile reads a tile, and its entries if it is one of the lowest level.
+func tile(v *store.View, t tlog.Tile) (hashes, bundle []byte, err error) {
+	if hashes, err = tlog.ReadTileData(t, v.Hashes()); err != nil {
+		return nil, nil, missing(err)
+	}
+	if t.L > 0 {
+		return hashes, nil, nil
+	}
+	leaves, err := v.Leaves(t.N<<height, t.W)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(leaves) != t.W {
+		return nil, nil, damaged(fmt.Errorf("leaves from %d on are missing", t.N<<height+int64(len(leaves))))
+	}
+	for _, leaf := range leaves {
+		bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(leaf)))
+		bundle = append(bundle, leaf...)
+	}
+	return hashes, bundle, nil
+}
+
 // writer writes files and remembers the first error.
 type writer struct {
 	dir  string
 	made map[string]bool // folders below dir
 	err  error
-}
-
-func (w *writer) tile(v *store.View, t tlog.Tile) error {
-	hashes, err := tlog.ReadTileData(t, v.Hashes())
-	if err != nil {
-		return missing(err)
-	}
-	w.file(tilePath(t), hashes)
-	if t.L > 0 {
-		return w.err
-	}
-	leaves, err := v.Leaves(t.N<<height, t.W)
-	if err != nil {
-		return err
-	}
-	if len(leaves) != t.W {
-		return damaged(fmt.Errorf("leaves from %d on are missing", t.N<<height+int64(len(leaves))))
-	}
-	var bundle []byte
-	for _, leaf := range leaves {
-		bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(leaf)))
-		bundle = append(bundle, leaf...)
-	}
-	t.L = -1
-	w.file(tilePath(t), bundle)
-	return w.err
 }
 
 func (w *writer) file(path string, content []byte) {

@@ -46,6 +46,7 @@ type NoteKind string
 const (
 	NoteOverdue     NoteKind = "overdue"      // a document is still here a day after its retention ended
 	NoteNotReplayed NoteKind = "not-replayed" // a decision cannot be made again with what this program has
+	NoteUnwitnessed NoteKind = "unwitnessed"  // whose log an export is, or who co-signed it, is not known
 	NoteVerified    NoteKind = "verified"     // what an earlier verification left cannot be used, or this one cannot be remembered
 )
 

@@ -18,18 +18,20 @@ import (
 )
 
 // mostBundle bounds a file of an export: 256 entries with their lengths.
-const mostBundle = width * (2 + limit.Leaf)
+const mostBundle = limit.LogFile
 
 // VerifyExport checks the export of a log in folder dir by computing everything again from its entries: each tile byte for byte, the
 // root, the checkpoint's signature under the key in log.vkey; each entry must be a leaf, and nothing else may lie there.
 // The key itself is to be compared with the one on the member's card. What is wrong stands in the report; the error is for
 // a folder that is no export at all.
-func VerifyExport(dir string) (*Report, error) {
+func VerifyExport(dir string) (*Report, error) { return verifyExport(dir, nil) }
+
+func verifyExport(dir string, t *Trust) (*Report, error) {
 	root, err := os.OpenRoot(dir) // no symbolic link leads out of it
 	if err != nil {
 		return nil, fault.New(fault.NotFound, "name the folder of a home or of an export", "open export: %w", err)
 	}
-	v := &exportVerifier{root: root, report: &Report{Checkpoint: -1}}
+	v := &exportVerifier{root: root, trust: t, report: &Report{Checkpoint: -1}}
 	v.verify()
 	if err := root.Close(); err != nil {
 		return nil, fmt.Errorf("verify export: %w", err)
@@ -39,6 +41,7 @@ func VerifyExport(dir string) (*Report, error) {
 
 type exportVerifier struct {
 	root   *os.Root
+	trust  *Trust // nil if nobody knows whose log this is
 	report *Report
 	tree   tlog.Tree // what the checkpoint says
 
@@ -77,6 +80,7 @@ func (v *exportVerifier) openCheckpoint() bool {
 	}
 	v.report.Log = keys.Origin()
 	raw, err := v.read(CheckpointFile)
+	whole := raw
 	if err == nil {
 		// Whose co-signatures are good, only somebody with the members' cards can tell.
 		raw, err = checkpoint.Bare(raw)
@@ -90,6 +94,7 @@ func (v *exportVerifier) openCheckpoint() bool {
 		return false
 	}
 	v.tree, v.report.Checkpoint = head.Tree, head.Tree.N
+	v.judge(v.trust, keys, whole)
 	return true
 }
 

@@ -180,3 +180,31 @@ func (c *Client) Await(ctx context.Context, ref string, done func(*ententev1.Exc
 		}
 	}
 }
+
+// FetchLog asks for the whole log of a member. next gives file by file, the checkpoint first, each of at most limit.LogFile bytes,
+// and io.EOF after the last; nothing of it is verified. Whoever asks calls stop in the end.
+func (c *Client) FetchLog(ctx context.Context, member string) (next func() (path string, content []byte, err error), stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := c.node.FetchLog(ctx, &ententev1.FetchLogRequest{Member: member})
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	next = func() (path string, content []byte, err error) {
+		for {
+			part, err := stream.Recv()
+			switch {
+			case errors.Is(err, io.EOF) && path != "":
+				return "", nil, fault.New(fault.Failed, "ask again", "the log ended in the middle of %.80q", path)
+			case err != nil:
+				return "", nil, err
+			case path != "" && part.GetPath() != path, len(content)+len(part.GetChunk()) > limit.LogFile:
+				return "", nil, fault.New(fault.Invalid, "compare the versions of the two programs: entente version", "the parts of %.80q do not fit together, or are too many", part.GetPath())
+			}
+			if path, content = part.GetPath(), append(content, part.GetChunk()...); part.GetEnd() {
+				return path, content, nil
+			}
+		}
+	}
+	return next, cancel, nil
+}

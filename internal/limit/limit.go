@@ -79,6 +79,8 @@ const (
 const (
 	// Leaf bounds one leaf, so that an entry tile of 256 leaves stays at 1 MiB.
 	Leaf = 4 << 10
+	// LogFile bounds a file of an exported log: 256 leaves with their lengths. A checkpoint is smaller.
+	LogFile = 256 * (2 + Leaf)
 	// Private bounds one private field behind a leaf, such as a full decision record.
 	Private = 64 << 10
 	// Checkpoint bounds a checkpoint with its signatures. An ML-DSA-44 line takes 3.3 KiB; the log's and those of more than half of
