@@ -9,14 +9,12 @@ import (
 	"entente.example/internal/statement"
 )
 
-// verifyTrust opens charters and cards, which sign themselves, and builds the history that all other keys come from.
+// verifyTrust opens charter, amendments and cards, and builds the history that all other keys come from.
 func (v *homeVerifier) verifyTrust() {
-	var charter *statement.Signed[statement.Charter]
-	var texts [][]byte
-	charters, err := v.view.CharterRows()
+	var charters [][]byte
+	rows, err := v.view.CharterRows()
 	v.failed("charter", err)
-	for _, r := range charters {
-		texts = append(texts, r.Raw)
+	for _, r := range rows {
 		where := fmt.Sprintf("charter %d", r.Version)
 		s, err := statement.OpenSelfSigned[statement.Charter](r.Raw)
 		if err != nil {
@@ -26,12 +24,27 @@ func (v *homeVerifier) verifyTrust() {
 		v.row(where, s.Hash, r.Sha256)
 		v.equal(where, "version", r.Version, s.Terms.Version)
 		v.adopted(where, statement.EventCharter, s.Hash)
-		charter = s
+		charters = append(charters, r.Raw)
 	}
+	cards := v.verifyCards()
+	charters = append(charters, v.verifyAmendments()...)
+	if len(rows)+len(charters)+len(cards) > 0 {
+		// This verifies the signatures of the amendments, too: under keys that follow from all the others.
+		if v.history, err = member.Restore(charters, cards); err != nil {
+			v.report.add("charter", "%v", err)
+		} else {
+			// What was signed before a key was called compromised stays in the home.
+			v.verifiers = v.history.AllVerifiers()
+		}
+	}
+	v.verifyAgreements()
+	v.verifyReconciliations()
+}
+
+func (v *homeVerifier) verifyCards() (cards [][]byte) {
 	rows, err := v.view.CardRows()
 	v.failed("card", err)
 	for _, r := range rows {
-		texts = append(texts, r.Raw)
 		where := fmt.Sprintf("card %s %d", r.Member, r.Version)
 		s, err := statement.OpenSelfSigned[statement.Card](r.Raw)
 		if err != nil {
@@ -42,17 +55,28 @@ func (v *homeVerifier) verifyTrust() {
 		v.equal(where, "member", r.Member, s.Terms.Member)
 		v.equal(where, "version", r.Version, s.Terms.Version)
 		v.adopted(where, statement.EventCard, s.Hash)
+		cards = append(cards, r.Raw)
 	}
-	if charter != nil {
-		if v.history, err = member.Restore(texts[:len(charters)], texts[len(charters):]); err != nil {
-			v.report.add("charter", "%v", err)
-		} else {
-			// Keys that were called compromised later too: what this member took under them before is no damage.
-			v.verifiers = v.history.AllVerifiers()
+	return cards
+}
+
+func (v *homeVerifier) verifyAmendments() (amendments [][]byte) {
+	rows, err := v.view.AmendmentRows()
+	v.failed("amendment", err)
+	for _, r := range rows {
+		where := fmt.Sprintf("amendment %d %.6x", r.Version, r.Sha256)
+		s, err := statement.ParseDraft[statement.Amendment](r.Raw)
+		if err != nil {
+			v.report.add(where, "%v", err)
+			continue
 		}
+		v.row(where, s.Hash, r.Sha256)
+		v.equal(where, "version", r.Version, s.Terms.Version)
+		v.equal(where, "previous", fmt.Sprintf("%x", r.Previous), s.Terms.Previous.String())
+		v.adopted(where, statement.EventAmended, s.Hash)
+		amendments = append(amendments, r.Raw)
 	}
-	v.verifyAgreements()
-	v.verifyReconciliations()
+	return amendments
 }
 
 func (v *homeVerifier) verifyAgreements() {
@@ -158,7 +182,7 @@ func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash stat
 func (v *homeVerifier) adoption(where string, l statement.Leaf) {
 	rows := map[statement.EventKind]func(statement.Hash) (bool, error){
 		statement.EventCharter: v.view.HasCharterRow, statement.EventCard: v.view.HasCardRow, statement.EventAgreement: v.view.HasAgreementRow,
-		statement.EventForked: v.view.HasForkRow, statement.EventReconciled: v.view.HasReconciliationRow,
+		statement.EventAmended: v.view.HasAmendmentRow, statement.EventForked: v.view.HasForkRow, statement.EventReconciled: v.view.HasReconciliationRow,
 	}
 	has := rows[l.Kind]
 	if has == nil {

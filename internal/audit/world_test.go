@@ -367,6 +367,27 @@ func (h *home) populate() {
 	h.publish()
 	h.reconciled()
 	h.witnessed()
+	h.changed()
+}
+
+// changed has charlie suspended, and bravo take a new statement key and call the old one compromised.
+func (h *home) changed() {
+	h.t.Helper()
+	alpha, bravo := h.parties["alpha"], h.parties["bravo"]
+	amendment := must[*statement.Signed[statement.Amendment]](h.t)(statement.Sign(statement.Amendment{Alliance: h.charter.Hash, Version: 2, Previous: h.charter.Hash,
+		Created: h.now, AdoptBy: h.now.AddDate(0, 1, 0), Change: statement.Suspend, Member: "charlie", SignedBy: []string{"alpha", "bravo"}}, alpha.statement, bravo.statement))
+	key := must[*statement.Key](h.t)(statement.GenerateKey(rand.Reader, "bravo/statement"))
+	c := bravo.card.Terms
+	c.Version, c.Previous, c.Created, c.Statement = 2, bravo.card.Hash, h.now.Add(time.Second), key.Public // the amendment is older
+	c.Compromised = []statement.CompromisedKey{{Key: bravo.statement.Public, Since: h.now}}
+	card := must[*statement.Signed[statement.Card]](h.t)(statement.Sign(c, key, bravo.recovery, bravo.log, bravo.witness))
+	h.update(func(tx *store.Tx) error {
+		return steps(func() error { return tx.PutAmendment(amendment) },
+			h.record(tx, statement.Event{Kind: statement.EventAmended, Statement: amendment.Hash, Peers: []string{"charlie"}}),
+			func() error { return tx.PutCard(card) },
+			h.record(tx, statement.Event{Kind: statement.EventCard, Statement: card.Hash, Peers: []string{"bravo"}}))
+	})
+	h.publish()
 }
 
 func (h *home) verify() *Report {

@@ -19,6 +19,7 @@ type EventKind string
 // The kinds of event. The comment says at whose node, and which row the fact has besides its leaf.
 const (
 	EventCharter       EventKind = "charter"       // each member: it adopted a charter
+	EventAmended       EventKind = "amended"       // each member: it took an amendment of the charter
 	EventCard          EventKind = "card"          // each member: it took a card
 	EventAgreement     EventKind = "agreement"     // a party: an agreement came into force
 	EventReleased      EventKind = "released"      // sender: a manifest was signed and queued for all its recipients
@@ -40,7 +41,7 @@ const (
 	EventAudited       EventKind = "audited"       // each member: its log was given to an auditor; no row
 )
 
-var eventKinds = []EventKind{EventCharter, EventCard, EventAgreement, EventReleased, EventDenied, EventReceived, EventRefused,
+var eventKinds = []EventKind{EventCharter, EventAmended, EventCard, EventAgreement, EventReleased, EventDenied, EventReceived, EventRefused,
 	EventDelivered, EventReturned, EventExpired, EventOpened, EventReopened, EventUndecryptable, EventConfirmed, EventRejected,
 	EventForked, EventReconciled, EventExported, EventDisclosed, EventAudited}
 
@@ -51,7 +52,7 @@ type Event struct {
 	ID        string    // the exchange's ULID, where it concerns one
 	Manifest  Hash      // where there is one
 	Receipt   Hash      // the counterpart's receipt, where there is one
-	Statement Hash      // the charter, card or agreement adopted
+	Statement Hash      // the charter, amendment, card or agreement adopted
 	Peers     []string  // the members on the other side
 	Stage     string    // the stage of the decision, where there was one
 	Rules     []string  // ids of the base and agreement rules that decided

@@ -32,6 +32,9 @@ func (v *View) StatementRows() iter.Seq2[sqlc.StatementsFromRow, error] {
 // CharterRows gives all rows of table charter with their statements.
 func (v *View) CharterRows() ([]sqlc.ChartersRow, error) { return v.q.Charters(v.ctx) }
 
+// AmendmentRows gives all rows of table amendment with their statements.
+func (v *View) AmendmentRows() ([]sqlc.AmendmentsRow, error) { return v.q.Amendments(v.ctx) }
+
 // CardRows gives all rows of table card with their statements.
 func (v *View) CardRows() ([]sqlc.CardsRow, error) { return v.q.Cards(v.ctx) }
 
@@ -41,6 +44,11 @@ func (v *View) AgreementRows() ([]sqlc.AgreementsRow, error) { return v.q.Agreem
 // HasCharterRow tells whether a row of table charter names that statement.
 func (v *View) HasCharterRow(hash statement.Hash) (bool, error) {
 	return there(v.q.CharterByHash(v.ctx, hash[:]))
+}
+
+// HasAmendmentRow tells whether a row of table amendment names that statement.
+func (v *View) HasAmendmentRow(hash statement.Hash) (bool, error) {
+	return there(v.q.AmendmentByHash(v.ctx, hash[:]))
 }
 
 // HasCardRow tells whether a row of table card names that statement.

@@ -13,10 +13,17 @@ func (v *View) Statement(hash statement.Hash) ([]byte, error) {
 	return row(v.q.Statement(v.ctx, hash[:]))
 }
 
-// Charters gives the charters, oldest first.
+// Charters gives the founding charter and then its amendments, by version.
 func (v *View) Charters() (raw [][]byte, err error) {
 	rows, err := v.q.Charters(v.ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
+		raw = append(raw, r.Raw)
+	}
+	amendments, err := v.q.Amendments(v.ctx)
+	for _, r := range amendments {
 		raw = append(raw, r.Raw)
 	}
 	return raw, err
@@ -31,7 +38,7 @@ func (v *View) Cards() (raw [][]byte, err error) {
 	return raw, err
 }
 
-// Generation is a number that changes whenever a charter, card or agreement is added, whoever adds it, so that a cache of
+// Generation is a number that changes whenever a charter, amendment, card or agreement is added, whoever adds it, so that a cache of
 // what they say knows when it is stale. It is otherwise without meaning.
 func (v *View) Generation() (int64, error) { return v.q.Generation(v.ctx) }
 
@@ -88,6 +95,15 @@ func (tx *Tx) PutCharter(s *statement.Signed[statement.Charter]) error {
 	}
 	n, err := tx.q.InsertCharter(tx.ctx, sqlc.InsertCharterParams{Version: s.Terms.Version, Sha256: s.Hash[:]})
 	return tx.placed(n, err, "charter", s.Hash, func() ([]byte, error) { return tx.q.CharterByVersion(tx.ctx, s.Terms.Version) })
+}
+
+// PutAmendment adds an amendment of the charter. ErrExists if it is there. Whether it takes effect does not matter here.
+func (tx *Tx) PutAmendment(s *statement.Signed[statement.Amendment]) error {
+	if err := tx.putStatement(s.Hash, statement.KindAmendment, s.Raw); err != nil {
+		return err
+	}
+	n, err := tx.q.InsertAmendment(tx.ctx, sqlc.InsertAmendmentParams{Sha256: s.Hash[:], Version: s.Terms.Version, Previous: s.Terms.Previous[:]})
+	return tx.placed(n, err, "amendment", s.Hash, func() ([]byte, error) { return tx.q.AmendmentByHash(tx.ctx, s.Hash[:]) })
 }
 
 // PutCard adds a member's card. ErrExists if it is there, ErrConflict if another card of that member has its version.

@@ -13,9 +13,18 @@ CREATE TABLE statement (
     raw    BYTEA NOT NULL
 );
 
+-- The founding charter. At most one row.
 CREATE TABLE charter (
     version BIGINT NOT NULL PRIMARY KEY,
     sha256  BYTEA  NOT NULL UNIQUE REFERENCES statement (sha256)
+);
+
+-- Amendments of the charter, each the version after the one that previous names. There may be several after one version: two that quorums signed
+-- are a fork, and stay as proof of it.
+CREATE TABLE amendment (
+    sha256   BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    version  BIGINT NOT NULL,
+    previous BYTEA  NOT NULL
 );
 
 CREATE TABLE card (
@@ -163,5 +172,6 @@ DROP TABLE exchange;
 DROP TABLE manifest;
 DROP TABLE agreement;
 DROP TABLE card;
+DROP TABLE amendment;
 DROP TABLE charter;
 DROP TABLE statement;

@@ -8,6 +8,7 @@ SELECT raw FROM statement WHERE sha256 = $1;
 -- name: StatementsFrom :many
 SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
     WHEN 'charter' THEN (SELECT count(*) FROM charter t WHERE t.sha256 = s.sha256)
+    WHEN 'amendment' THEN (SELECT count(*) FROM amendment t WHERE t.sha256 = s.sha256)
     WHEN 'card' THEN (SELECT count(*) FROM card t WHERE t.sha256 = s.sha256)
     WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
     WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
@@ -30,6 +31,15 @@ SELECT sha256 FROM charter WHERE version = $1;
 
 -- name: Charters :many
 SELECT c.version, c.sha256, s.raw FROM charter c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.version;
+
+-- name: InsertAmendment :execrows
+INSERT INTO amendment (sha256, version, previous) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: Amendments :many
+SELECT a.sha256, a.version, a.previous, s.raw FROM amendment a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.version, a.sha256;
+
+-- name: AmendmentByHash :one
+SELECT sha256 FROM amendment WHERE sha256 = $1;
 
 -- name: InsertCard :execrows
 INSERT INTO card (member, version, sha256) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
@@ -57,7 +67,7 @@ SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s
 WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1;
 
 -- name: Generation :one
-SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation;
+SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation;
 
 -- name: InsertReconciliation :execrows
 INSERT INTO reconciliation (sha256, peer, since, until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;

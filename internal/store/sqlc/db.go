@@ -36,6 +36,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.agreementsStmt, err = db.PrepareContext(ctx, agreements); err != nil {
 		return nil, fmt.Errorf("error preparing query Agreements: %w", err)
 	}
+	if q.amendmentByHashStmt, err = db.PrepareContext(ctx, amendmentByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query AmendmentByHash: %w", err)
+	}
+	if q.amendmentsStmt, err = db.PrepareContext(ctx, amendments); err != nil {
+		return nil, fmt.Errorf("error preparing query Amendments: %w", err)
+	}
 	if q.cardByHashStmt, err = db.PrepareContext(ctx, cardByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query CardByHash: %w", err)
 	}
@@ -131,6 +137,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertAgreementStmt, err = db.PrepareContext(ctx, insertAgreement); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAgreement: %w", err)
+	}
+	if q.insertAmendmentStmt, err = db.PrepareContext(ctx, insertAmendment); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAmendment: %w", err)
 	}
 	if q.insertCardStmt, err = db.PrepareContext(ctx, insertCard); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertCard: %w", err)
@@ -284,6 +293,16 @@ func (q *Queries) Close() error {
 	if q.agreementsStmt != nil {
 		if cerr := q.agreementsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing agreementsStmt: %w", cerr)
+		}
+	}
+	if q.amendmentByHashStmt != nil {
+		if cerr := q.amendmentByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing amendmentByHashStmt: %w", cerr)
+		}
+	}
+	if q.amendmentsStmt != nil {
+		if cerr := q.amendmentsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing amendmentsStmt: %w", cerr)
 		}
 	}
 	if q.cardByHashStmt != nil {
@@ -444,6 +463,11 @@ func (q *Queries) Close() error {
 	if q.insertAgreementStmt != nil {
 		if cerr := q.insertAgreementStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertAgreementStmt: %w", cerr)
+		}
+	}
+	if q.insertAmendmentStmt != nil {
+		if cerr := q.insertAmendmentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAmendmentStmt: %w", cerr)
 		}
 	}
 	if q.insertCardStmt != nil {
@@ -704,6 +728,8 @@ type Queries struct {
 	agreementByNameStmt        *sql.Stmt
 	agreementByVersionStmt     *sql.Stmt
 	agreementsStmt             *sql.Stmt
+	amendmentByHashStmt        *sql.Stmt
+	amendmentsStmt             *sql.Stmt
 	cardByHashStmt             *sql.Stmt
 	cardByVersionStmt          *sql.Stmt
 	cardsStmt                  *sql.Stmt
@@ -736,6 +762,7 @@ type Queries struct {
 	headerStmt                 *sql.Stmt
 	heldStmt                   *sql.Stmt
 	insertAgreementStmt        *sql.Stmt
+	insertAmendmentStmt        *sql.Stmt
 	insertCardStmt             *sql.Stmt
 	insertCharterStmt          *sql.Stmt
 	insertCheckpointStmt       *sql.Stmt
@@ -789,6 +816,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		agreementByNameStmt:        q.agreementByNameStmt,
 		agreementByVersionStmt:     q.agreementByVersionStmt,
 		agreementsStmt:             q.agreementsStmt,
+		amendmentByHashStmt:        q.amendmentByHashStmt,
+		amendmentsStmt:             q.amendmentsStmt,
 		cardByHashStmt:             q.cardByHashStmt,
 		cardByVersionStmt:          q.cardByVersionStmt,
 		cardsStmt:                  q.cardsStmt,
@@ -821,6 +850,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		headerStmt:                 q.headerStmt,
 		heldStmt:                   q.heldStmt,
 		insertAgreementStmt:        q.insertAgreementStmt,
+		insertAmendmentStmt:        q.insertAmendmentStmt,
 		insertCardStmt:             q.insertCardStmt,
 		insertCharterStmt:          q.insertCharterStmt,
 		insertCheckpointStmt:       q.insertCheckpointStmt,

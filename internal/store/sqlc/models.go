@@ -10,6 +10,12 @@ type Agreement struct {
 	Version int64
 }
 
+type Amendment struct {
+	Sha256   []byte
+	Version  int64
+	Previous []byte
+}
+
 type Card struct {
 	Member  string
 	Version int64

@@ -111,6 +111,56 @@ func (q *Queries) Agreements(ctx context.Context) ([]AgreementsRow, error) {
 	return items, nil
 }
 
+const amendmentByHash = `-- name: AmendmentByHash :one
+SELECT sha256 FROM amendment WHERE sha256 = $1
+`
+
+func (q *Queries) AmendmentByHash(ctx context.Context, sha256 []byte) ([]byte, error) {
+	row := q.queryRow(ctx, q.amendmentByHashStmt, amendmentByHash, sha256)
+	var sha256_2 []byte
+	err := row.Scan(&sha256_2)
+	return sha256_2, err
+}
+
+const amendments = `-- name: Amendments :many
+SELECT a.sha256, a.version, a.previous, s.raw FROM amendment a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.version, a.sha256
+`
+
+type AmendmentsRow struct {
+	Sha256   []byte
+	Version  int64
+	Previous []byte
+	Raw      []byte
+}
+
+func (q *Queries) Amendments(ctx context.Context) ([]AmendmentsRow, error) {
+	rows, err := q.query(ctx, q.amendmentsStmt, amendments)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AmendmentsRow
+	for rows.Next() {
+		var i AmendmentsRow
+		if err := rows.Scan(
+			&i.Sha256,
+			&i.Version,
+			&i.Previous,
+			&i.Raw,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const cardByHash = `-- name: CardByHash :one
 SELECT version FROM card WHERE sha256 = $1
 `
@@ -233,7 +283,7 @@ func (q *Queries) Charters(ctx context.Context) ([]ChartersRow, error) {
 }
 
 const generation = `-- name: Generation :one
-SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation
+SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation
 `
 
 func (q *Queries) Generation(ctx context.Context) (int64, error) {
@@ -255,6 +305,24 @@ type InsertAgreementParams struct {
 
 func (q *Queries) InsertAgreement(ctx context.Context, arg InsertAgreementParams) (int64, error) {
 	result, err := q.exec(ctx, q.insertAgreementStmt, insertAgreement, arg.Sha256, arg.Name, arg.Version)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const insertAmendment = `-- name: InsertAmendment :execrows
+INSERT INTO amendment (sha256, version, previous) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+`
+
+type InsertAmendmentParams struct {
+	Sha256   []byte
+	Version  int64
+	Previous []byte
+}
+
+func (q *Queries) InsertAmendment(ctx context.Context, arg InsertAmendmentParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertAmendmentStmt, insertAmendment, arg.Sha256, arg.Version, arg.Previous)
 	if err != nil {
 		return 0, err
 	}
@@ -397,6 +465,7 @@ func (q *Queries) Statement(ctx context.Context, sha256 []byte) ([]byte, error) 
 const statementsFrom = `-- name: StatementsFrom :many
 SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
     WHEN 'charter' THEN (SELECT count(*) FROM charter t WHERE t.sha256 = s.sha256)
+    WHEN 'amendment' THEN (SELECT count(*) FROM amendment t WHERE t.sha256 = s.sha256)
     WHEN 'card' THEN (SELECT count(*) FROM card t WHERE t.sha256 = s.sha256)
     WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
     WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
