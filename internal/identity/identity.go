@@ -6,7 +6,7 @@
 // nobody else. Whoever calls is judged by the single URI in its leaf certificate, never by another name, another
 // certificate of the chain or a field of a message, and judged again on every call:
 //
-//	member, err := identity.JudgePeer(history, connectionState, now)
+//	caller, err := identity.JudgePeer(history, connectionState, now)
 //
 // What this package keeps of a home, with directories 0700 and files 0600:
 //
@@ -86,6 +86,8 @@ type Caller struct {
 	Member string // the trust domain
 	Person string // the person's name, or empty
 	Node   bool   // the member's node
+	// Standing is the member's, where the caller is another member's node; otherwise it is empty.
+	Standing string
 }
 
 // String gives the SPIFFE ID.

@@ -23,34 +23,36 @@ import (
 
 // JudgePeer says which member is at the other end of a connection between nodes, on either side of it. The other end
 // must have shown one certificate, with exactly one URI, exactly spiffe://MEMBER/node, issued by the authority on that
-// member's newest card and by no other, valid now, for serving and calling; and the member must be in good standing in
-// the newest charter of h.
+// member's newest card and by no other, valid now, for serving and calling; and the member must not have left.
+//
+// The Caller has the member's standing in the newest charter of h. Who is not in good standing may speak, too, but not about
+// much: package rpc has the table.
 //
 // It is called at the handshake and again for every call, because what it answers changes while a connection is open.
 // The error is one sentence that names who the certificate claims to be.
-func JudgePeer(h *member.History, cs tls.ConnectionState, now time.Time) (string, error) {
+func JudgePeer(h *member.History, cs tls.ConnectionState, now time.Time) (Caller, error) {
 	leaf, id, err := claim(cs)
 	if err != nil {
-		return "", err
+		return Caller{}, err
 	}
 	name := id.TrustDomain().Name()
 	if id.String() != nodeID(name) {
-		return "", fmt.Errorf("%s is not a node: between members only spiffe://MEMBER/node may speak", id)
+		return Caller{}, fmt.Errorf("%s is not a node: between members only spiffe://MEMBER/node may speak", id)
 	}
 	if h == nil {
-		return "", fmt.Errorf("%s is unknown: this node belongs to no alliance yet", id)
+		return Caller{}, fmt.Errorf("%s is unknown: this node belongs to no alliance yet", id)
 	}
 	m, ok := h.Member(name)
 	if !ok {
-		return "", fmt.Errorf("%s is unknown: the charter has no member %q", id, name)
+		return Caller{}, fmt.Errorf("%s is unknown: the charter has no member %q", id, name)
 	}
 	if err := check(leaf, id, m.CA, now, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth); err != nil {
-		return "", err
+		return Caller{}, err
 	}
-	if !h.InGoodStanding(name) {
-		return "", fmt.Errorf("member %s is not in good standing", name)
+	if m.Standing == statement.Left {
+		return Caller{}, fmt.Errorf("member %s has left the alliance", name)
 	}
-	return name, nil
+	return Caller{Member: name, Node: true, Standing: m.Standing}, nil
 }
 
 // JudgePerson says who of our own is at the other end of a connection to our node: a person, exactly

@@ -127,13 +127,21 @@ func rsaKey(t *testing.T, bits int) crypto.Signer {
 	return k
 }
 
-// history founds an alliance of members with these authorities. Who is suspended is in it with another standing; a
-// charter that says so cannot be signed yet, and member.Found leaves signatures to package statement.
-func history(t *testing.T, cas map[string]string, suspended ...string) *member.History {
+// judgedPeer gives what the judgement says, in a word or two.
+func judgedPeer(c Caller, err error) (string, error) {
+	if c.Standing != statement.GoodStanding {
+		return c.Member + " " + c.Standing, err
+	}
+	return c.Member, err
+}
+
+// history founds an alliance of members with these authorities. A founding charter cannot say that somebody is not in good standing, but
+// member.Found leaves that to package statement.
+func history(t *testing.T, cas map[string]string, standings ...map[string]string) *member.History {
 	t.Helper()
 	charter := &statement.Signed[statement.Charter]{Terms: statement.Charter{Alliance: "harbour"}}
 	var cards []*statement.Signed[statement.Card]
-	for _, name := range []string{"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"} {
+	for _, name := range []string{"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"} {
 		ca, ok := cas[name]
 		if !ok {
 			continue
@@ -152,9 +160,9 @@ func history(t *testing.T, cas map[string]string, suspended ...string) *member.H
 		signed := &statement.Signed[statement.Card]{Terms: card, Hash: statement.HashBytes([]byte(name))}
 		cards = append(cards, signed)
 		standing := statement.GoodStanding
-		for _, s := range suspended {
-			if s == name {
-				standing = "suspended"
+		for _, s := range standings {
+			if other, ok := s[name]; ok {
+				standing = other
 			}
 		}
 		charter.Terms.Members = append(charter.Terms.Members, statement.CharterMember{Name: name, Standing: standing,
@@ -251,13 +259,13 @@ func TestCertificateMatrix(t *testing.T) {
 	old := newCA(t, "foxtrot", func(s *spec) {
 		s.from, s.to = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
 	})
-	stranger := newCA(t, "zulu")
+	stranger, hotel := newCA(t, "zulu"), newCA(t, "hotel")
 	between := newCA(t, "bravo", func(s *spec) { s.issuer = bravo; s.cn = "between" })
 
 	h := history(t, map[string]string{"alpha": pemOf(alpha), "bravo": pemOf(bravo), "charlie": pemOf(charlie),
-		"delta": pemOf(delta), "echo": pemOf(weak), "foxtrot": pemOf(old), "golf": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, "delta")
+		"delta": pemOf(delta), "hotel": pemOf(hotel), "echo": pemOf(weak), "foxtrot": pemOf(old), "golf": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, map[string]string{"delta": statement.Suspended, "hotel": statement.Left})
 	server, _ := spec{uris: []string{"spiffe://alpha/node"}, issuer: alpha}.make(t)
-	peers := listen(t, server, func(cs tls.ConnectionState) (string, error) { return JudgePeer(h, cs, time.Now()) })
+	peers := listen(t, server, func(cs tls.ConnectionState) (string, error) { return judgedPeer(JudgePeer(h, cs, time.Now())) })
 	people := listen(t, server, func(cs tls.ConnectionState) (string, error) {
 		c, err := JudgePerson("alpha", []byte(pemOf(alpha)), cs, time.Now())
 		return c.String(), err
@@ -295,7 +303,8 @@ func TestCertificateMatrix(t *testing.T) {
 		{"our own node", alphaNode, "ok:alpha", "ok:spiffe://alpha/node"},
 		{"our own person", alice, notNode, "ok:spiffe://alpha/person/alice"},
 		{"another member's person", node("spiffe://bravo/person/bob"), notNode, notOurs},
-		{"a suspended member", spec{uris: []string{"spiffe://delta/node"}, issuer: delta}, "delta is not in good standing", notOurs},
+		{"a suspended member", spec{uris: []string{"spiffe://delta/node"}, issuer: delta}, "ok:delta suspended", notOurs},
+		{"a member that has left", spec{uris: []string{"spiffe://hotel/node"}, issuer: hotel}, "member hotel has left", notOurs},
 		{"nobody's node", spec{uris: []string{"spiffe://zulu/node"}, issuer: stranger}, `no member "zulu"`, notOurs},
 
 		// Who issued it.
@@ -457,7 +466,7 @@ func TestNoResumption(t *testing.T) {
 	judged := 0
 	l := listen(t, server, func(cs tls.ConnectionState) (string, error) {
 		judged++
-		return JudgePeer(h, cs, time.Now())
+		return judgedPeer(JudgePeer(h, cs, time.Now()))
 	})
 	cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	config := showing(client)
@@ -490,8 +499,8 @@ func TestJudgeOddConnections(t *testing.T) {
 	h := history(t, map[string]string{"alpha": pemOf(alpha), "bravo": pemOf(bravo)})
 	_, leaf := spec{uris: []string{"spiffe://bravo/node"}, issuer: bravo}.make(t)
 	good := tls.ConnectionState{Version: tls.VersionTLS13, CurveID: tls.X25519MLKEM768, PeerCertificates: []*x509.Certificate{leaf.cert}}
-	if name, err := JudgePeer(h, good, time.Now()); err != nil || name != "bravo" {
-		t.Fatalf("got %q, %v", name, err)
+	if c, err := JudgePeer(h, good, time.Now()); err != nil || c != (Caller{Member: "bravo", Node: true, Standing: statement.GoodStanding}) {
+		t.Fatalf("got %+v, %v", c, err)
 	}
 	if _, err := JudgePeer(nil, good, time.Now()); err == nil || !strings.Contains(err.Error(), "no alliance") {
 		t.Errorf("without an alliance: %v", err)

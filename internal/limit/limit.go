@@ -40,6 +40,8 @@ const (
 	CompromisedKeys = 10
 	// Amendments bounds the amendments that a history keeps, forks among them: one a week for twenty years.
 	Amendments = 1024
+	// Cards bounds the cards that are taken of one member: one a month for twenty years. It makes them alone, so nothing else would.
+	Cards = 256
 	// Leaves bounds the amendments by which one member leaves. It signs them alone, so nothing else would bound them; one is
 	// enough, and the others can only come from a member that means harm.
 	Leaves = 8

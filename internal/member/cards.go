@@ -189,6 +189,15 @@ func (h *History) Cards(member string) []*statement.Signed[statement.Card] {
 	return slices.Clone(h.chains[p.card])
 }
 
+// FirstCard finds the card with which somebody became a member, by its hash: at the founding or in an admission, discarded ones among them.
+func (h *History) FirstCard(card statement.Hash) (*statement.Signed[statement.Card], bool) {
+	chain := h.chains[card]
+	if len(chain) == 0 {
+		return nil, false
+	}
+	return chain[0], true
+}
+
 // CardAt gives the card of a member that was its newest at a time, by the times that its cards claim.
 func (h *History) CardAt(member string, at time.Time) (*statement.Signed[statement.Card], bool) {
 	for _, c := range slices.Backward(h.Cards(member)) {

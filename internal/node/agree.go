@@ -199,5 +199,5 @@ func openAgreement(history *member.History, raw []byte) (*statement.Signed[state
 	if err != nil {
 		return nil, err
 	}
-	return statement.Open[statement.Agreement](raw, history.Verifiers(d.Terms.Parties...))
+	return statement.Open[statement.Agreement](raw, history.AllVerifiers(d.Terms.Parties...))
 }

@@ -52,8 +52,10 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	if !ok {
 		return nil, fmt.Errorf("%s is no member", o.Peer)
 	}
-	if !h.InGoodStanding(o.Peer) {
-		return nil, fmt.Errorf("%s is not in good standing", o.Peer)
+	for _, name := range []string{o.Peer, n.Config.Member} {
+		if !h.InGoodStanding(name) {
+			return nil, fmt.Errorf("%s is not in good standing", name)
+		}
 	}
 	var header []byte
 	err = n.DB.View(ctx, func(v *store.View) (err error) { header, err = v.Header(m.Hash); return err })
@@ -180,6 +182,9 @@ func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, enten
 // openReceipt verifies a receipt and that it is about exactly this.
 func openReceipt(h *member.History, raw []byte, from, to string, m *statement.Signed[statement.Manifest], now time.Time) (*statement.Signed[statement.Receipt], error) {
 	r, err := statement.Open[statement.Receipt](raw, h.Verifiers(from))
+	if err == nil {
+		err = current(h, from, r.By, now)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verify receipt of %s: %w", from, err)
 	}
@@ -298,6 +303,9 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		return nil, err
 	}
 	r, err := statement.Open[statement.Receipt](req.GetReceipt(), h.Verifiers(peer))
+	if err == nil {
+		err = current(h, peer, r.By, n.now())
+	}
 	if err != nil {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
 	}

@@ -24,18 +24,22 @@ import (
 	ententev1 "entente.example/proto/entente/v1"
 )
 
-// gossip tells the other members what we have seen, so that a log cannot show different histories to different members: of each log the
+// gossip tells the other members what we have learnt of the alliance: amendments of the charter, and cards. And what we have seen, so that a log cannot show different histories to different members: of each log the
 // newest checkpoint that we co-signed, and proofs that a log forked. What others tell is compared with what we hold; where only the
 // log itself can tell whether both fit together, it is asked, and asked again until it answers.
 //
-// Proofs are told again after a restart, since they stand in the database and nobody notes who knows them. Checkpoints are not: there
-// are newer ones soon.
+// Amendments, cards and proofs are told again after a restart, since they stand in the database and nobody notes who knows them; amendments
+// and cards also when a member's answer shows that it knows another charter. Checkpoints are not: there are newer ones soon.
+//
+// A member that is suspended or in doubt is told of the alliance and nothing else, so that it learns why nobody exchanges with it any more.
 type gossip struct {
 	n    *node
 	wake chan struct{} // there is a new claim, or a new teller may be needed
 
 	mu      sync.Mutex // guards what follows
 	tellers map[string]*teller
+	history *member.History              // whose amendments and cards are texts
+	texts   []text                       // to be told to everybody, in an order in which they can be taken
 	seen    map[string][]byte            // by log, the newest checkpoint that we co-signed
 	fit     map[string][]tlog.Tree       // by log, trees that it had, as we know: the newest few
 	claims  map[string]map[string][]byte // by log and who told it, checkpoints that were not compared yet
@@ -49,8 +53,39 @@ type teller struct {
 	stop        context.CancelFunc
 	checkpoints map[string][]byte         // by log
 	forks       map[statement.Hash][]byte // proofs
+	knows       map[statement.Hash]bool   // amendments and cards that it was told
+	good        bool                      // it is in good standing
+	charter     statement.Hash            // the newest that it knew when it last answered
+	asked       time.Time                 // when it was last told everything again
 	failures    int64
 	told        time.Time
+}
+
+// text is an amendment or a card.
+type text struct {
+	hash     statement.Hash
+	raw      []byte
+	card     bool
+	newcomer []byte // with an admission the newcomer's first card, without which nobody could take it
+}
+
+// textsOf lists everything that was learnt since the founding, in an order in which it can be taken.
+func textsOf(h *member.History) (list []text) {
+	for _, a := range h.Amendments() {
+		one := text{hash: a.Hash, raw: a.Raw}
+		if c, ok := h.FirstCard(a.Terms.Card); ok {
+			one.newcomer = c.Raw
+		}
+		list = append(list, one)
+	}
+	for _, m := range h.Members() {
+		for _, c := range h.Cards(m.Name) {
+			if !slices.ContainsFunc(h.Charter().Terms.Members, func(f statement.CharterMember) bool { return f.Card == c.Hash }) {
+				list = append(list, text{hash: c.Hash, raw: c.Raw, card: true})
+			}
+		}
+	}
+	return list
 }
 
 type retry struct {
@@ -111,7 +146,7 @@ func (g *gossip) run(ctx context.Context) error {
 		if err := g.connect(ctx, func(ctx context.Context, t *teller) { work.Go(func() { g.serve(ctx, t) }) }); err != nil && ctx.Err() == nil {
 			g.n.log.Error("cannot tell others what was seen", "error", err)
 		}
-		pause := g.settle(ctx)
+		pause := min(g.settle(ctx), limit.WitnessLook) // programs beside the node may bring amendments and cards
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -123,7 +158,7 @@ func (g *gossip) run(ctx context.Context) error {
 	}
 }
 
-// connect makes the tellers those of the members that are now in good standing. start is called for each new one.
+// connect makes the tellers those of the members that have not left. start is called for each new one.
 func (g *gossip) connect(ctx context.Context, start func(context.Context, *teller)) error {
 	h, err := g.n.alliance(ctx)
 	if err != nil {
@@ -135,18 +170,29 @@ func (g *gossip) connect(ctx context.Context, start func(context.Context, *telle
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.history != h {
+		g.history, g.texts = h, textsOf(h)
+	}
 	for name, t := range g.tellers {
-		if !h.InGoodStanding(name) {
+		if m, ok := h.Member(name); !ok || m.Standing == statement.Left {
 			t.stop()
 			delete(g.tellers, name)
 		}
 	}
 	for _, m := range h.Members() {
-		if m.Name == g.n.Config.Member || !h.InGoodStanding(m.Name) || g.tellers[m.Name] != nil {
+		if m.Name == g.n.Config.Member || m.Standing == statement.Left {
+			continue
+		}
+		good := m.Standing == statement.GoodStanding
+		if t := g.tellers[m.Name]; t != nil {
+			if t.good = good; t.owed(g.texts) != nil {
+				poke(t.wake)
+			}
 			continue
 		}
 		life, stop := context.WithCancel(ctx)
-		t := &teller{to: m.Name, wake: make(chan struct{}, 1), stop: stop, checkpoints: maps.Clone(g.seen), forks: map[statement.Hash][]byte{}}
+		t := &teller{to: m.Name, wake: make(chan struct{}, 1), stop: stop, checkpoints: maps.Clone(g.seen), forks: map[statement.Hash][]byte{},
+			knows: map[statement.Hash]bool{}, good: good, charter: h.Newest()}
 		for _, f := range forks {
 			t.forks[f.Hash] = f.Raw
 		}
@@ -184,26 +230,93 @@ func (g *gossip) due(t *teller) (req *ententev1.TellRequest, pause time.Duration
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	req = &ententev1.TellRequest{}
-	for _, raw := range t.forks {
-		if len(req.Forks) < mostForks {
-			req.Forks = append(req.Forks, raw)
+	size := 0
+	for _, one := range t.owed(g.texts) {
+		if size += len(one.raw) + len(one.newcomer); size > limit.Message/2 || len(req.Amendments) == mostTexts || len(req.Cards) == mostTexts {
+			break // the rest follows at once
+		}
+		switch {
+		case one.card:
+			req.Cards = append(req.Cards, one.raw)
+		case one.newcomer != nil:
+			req.Cards = append(req.Cards, one.newcomer)
+			fallthrough
+		default:
+			req.Amendments = append(req.Amendments, one.raw)
 		}
 	}
-	for origin, raw := range t.checkpoints {
-		if !ownedBy(origin, t.to) && len(req.Checkpoints) < limit.Members {
-			req.Checkpoints = append(req.Checkpoints, raw)
+	urgent := size > 0
+	if t.good {
+		for _, raw := range t.forks {
+			if len(req.Forks) < mostForks {
+				req.Forks, urgent = append(req.Forks, raw), true
+			}
+		}
+		for origin, raw := range t.checkpoints {
+			if !ownedBy(origin, t.to) && len(req.Checkpoints) < limit.Members && size < limit.Message/2 {
+				req.Checkpoints = append(req.Checkpoints, raw)
+				size += len(raw)
+			}
 		}
 	}
-	if len(req.Forks)+len(req.Checkpoints) == 0 {
+	if !urgent && len(req.Checkpoints) == 0 {
 		return nil, 0
 	}
 	switch {
 	case t.failures > 0:
 		pause = backoff(t.failures)
-	case len(req.Forks) == 0:
+	case !urgent:
 		pause = g.n.gossipPause
 	}
 	return req, time.Until(t.told.Add(pause))
+}
+
+// mostTexts is how many amendments or cards one message carries. See proto/entente/v1/peer.proto.
+const mostTexts = 64
+
+// owed lists the amendments and cards that a member was not told yet.
+func (t *teller) owed(texts []text) (list []text) {
+	for _, one := range texts {
+		if !t.knows[one.hash] {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// shows notes which charter a member says to know; none, if it could not take all of what it was told yet. If it is another one than ours,
+// it is told everything once more, and so, by its own gossip, are we.
+func (g *gossip) shows(peer string, charter []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.tellers[peer]
+	if t == nil || g.history == nil {
+		return
+	}
+	var known statement.Hash
+	copy(known[:], charter)
+	if known == g.history.Newest() || known == t.charter && time.Since(t.asked) < limit.RetryMost || len(t.owed(g.texts)) > 0 {
+		t.charter = known
+		return
+	}
+	t.charter, t.asked = known, time.Now()
+	clear(t.knows)
+	poke(t.wake)
+}
+
+// told notes what a member has told us, so that it is not told back.
+func (g *gossip) told(peer string, h *member.History, req *ententev1.TellRequest) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.tellers[peer]
+	if t == nil {
+		return
+	}
+	for _, raw := range slices.Concat(req.GetAmendments(), req.GetCards()) {
+		if hash, err := statement.HashOf(raw); err == nil && slices.ContainsFunc(textsOf(h), func(one text) bool { return one.hash == hash }) {
+			t.knows[hash] = true
+		}
+	}
 }
 
 // ownedBy tells whether a log's origin is of the form that a member's logs have.
@@ -211,9 +324,12 @@ func ownedBy(origin, owner string) bool { return strings.HasPrefix(origin, owner
 
 // tell tells a member once, and takes note of what it knows then.
 func (g *gossip) tell(ctx context.Context, t *teller, req *ententev1.TellRequest) {
-	err := g.n.callTell(ctx, t.to, req)
+	answer, err := g.n.callTell(ctx, t.to, req)
 	if err != nil && ctx.Err() == nil {
 		g.n.log.Warn("cannot tell what was seen", "peer", t.to, "error", describe(err))
+	}
+	if err == nil {
+		defer g.shows(t.to, answer.GetCharterSha256()) // once mu is free
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -223,6 +339,11 @@ func (g *gossip) tell(ctx context.Context, t *teller, req *ententev1.TellRequest
 		return
 	}
 	t.failures = 0
+	for _, raw := range slices.Concat(req.Amendments, req.Cards) {
+		if hash, err := statement.HashOf(raw); err == nil {
+			t.knows[hash] = true
+		}
+	}
 	for _, raw := range req.Forks {
 		delete(t.forks, statement.HashBytes(raw))
 	}
@@ -231,19 +352,18 @@ func (g *gossip) tell(ctx context.Context, t *teller, req *ententev1.TellRequest
 	})
 }
 
-func (n *node) callTell(ctx context.Context, peer string, req *ententev1.TellRequest) error {
+func (n *node) callTell(ctx context.Context, peer string, req *ententev1.TellRequest) (*ententev1.TellResponse, error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to, ok := h.Member(peer)
 	if !ok {
-		return fmt.Errorf("%s is no member", peer)
+		return nil, fmt.Errorf("%s is no member", peer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit.WitnessCall)
 	defer cancel()
-	_, err = call(ctx, n, to, func(c ententev1.PeerServiceClient) (*ententev1.TellResponse, error) { return c.Tell(ctx, req) })
-	return err
+	return call(ctx, n, to, func(c ententev1.PeerServiceClient) (*ententev1.TellResponse, error) { return c.Tell(ctx, req) })
 }
 
 // Tell takes in what another member has seen, as proto/entente/v1/peer.proto says.
@@ -256,6 +376,20 @@ func (n *node) told(ctx context.Context, peer string, req *ententev1.TellRequest
 	if err != nil {
 		return nil, err
 	}
+	later := false // is there anything that could be taken later?
+	if len(req.GetAmendments())+len(req.GetCards()) > 0 {
+		learned, err := n.learn(ctx, peer, req.GetAmendments(), req.GetCards())
+		if err != nil {
+			return nil, err
+		}
+		n.gossip.told(peer, learned.History, req)
+		h = learned.History
+		// What contradicts what was here first is not its teller's fault.
+		if err := learned.Err(); err != nil && fault.KindOf(err) == fault.Invalid {
+			return nil, n.rejectInvalid(ctx, peer, err)
+		}
+		later = slices.ContainsFunc(learned.Refused, func(err error) bool { return fault.KindOf(err) == fault.Transient })
+	}
 	for _, raw := range req.GetForks() {
 		if err := n.learnFork(ctx, raw, peer); err != nil {
 			return nil, n.rejectInvalid(ctx, peer, err)
@@ -265,6 +399,9 @@ func (n *node) told(ctx context.Context, peer string, req *ententev1.TellRequest
 		if err := n.gossip.claim(ctx, h, peer, raw); err != nil {
 			return nil, n.rejectInvalid(ctx, peer, err)
 		}
+	}
+	if later {
+		return &ententev1.TellResponse{}, nil
 	}
 	charter := h.Newest()
 	return &ententev1.TellResponse{CharterSha256: charter[:]}, nil

@@ -100,7 +100,7 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	case e.State == store.Undecryptable:
 		return nil, fault.New(fault.Failed, "ask "+e.From+" to send it again", "%s cannot be decrypted", e.Ref())
 	}
-	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.Verifiers(e.From)); err != nil {
+	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.AllVerifiers(e.From)); err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
 	}
 	o.decision, err = n.decide(ctx, policy.Open, h, o.manifest.Terms, o.person)

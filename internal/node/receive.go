@@ -113,6 +113,9 @@ func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer
 		return nil, err
 	}
 	m, err := statement.Open[statement.Manifest](in.GetManifest(), h.Verifiers(peer))
+	if err == nil {
+		err = current(h, peer, m.By, n.now())
+	}
 	if err != nil {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
 	}
@@ -120,6 +123,17 @@ func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "the manifest is from %s, and the connection from %s", m.Terms.From, peer))
 	}
 	return &offer{peer: peer, manifest: m, header: in.GetHeader(), history: h}, nil
+}
+
+// current refuses what was signed with a key that its owner has replaced too long ago, or called compromised: online, time that is claimed
+// counts for nothing.
+func current(h *member.History, peer string, by []string, now time.Time) error {
+	for _, id := range by {
+		if !h.Current(peer, id, now) {
+			return fmt.Errorf("it is signed with the key %.80q, which %s does not use any more", id, peer)
+		}
+	}
+	return nil
 }
 
 // taken finds another manifest that has this one's id already; zero if there is none.

@@ -41,10 +41,11 @@ type rounds struct {
 
 // link is one witness of our log. What it knows of the witness is guarded by rounds.mu.
 type link struct {
-	keys checkpoint.Witness
-	ask  func(context.Context, *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error)
-	wake chan struct{} // holds at most one
-	stop context.CancelFunc
+	keys   checkpoint.Witness
+	member string // whose node it is
+	ask    func(context.Context, *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error)
+	wake   chan struct{} // holds at most one
+	stop   context.CancelFunc
 
 	known    store.Witness
 	unsaved  bool
@@ -212,7 +213,7 @@ func (n *node) witnesses(h *member.History) []*link {
 		if m.Name == n.Config.Member || !h.InGoodStanding(m.Name) {
 			continue
 		}
-		list = append(list, &link{keys: checkpoint.Witness{Ed25519: m.WitnessKey, MLDSA: m.WitnessMLDSA},
+		list = append(list, &link{member: m.Name, keys: checkpoint.Witness{Ed25519: m.WitnessKey, MLDSA: m.WitnessMLDSA},
 			ask: func(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
 				return call(ctx, n, m, func(c ententev1.PeerServiceClient) (*ententev1.WitnessResponse, error) { return c.Witness(ctx, req) })
 			}})
@@ -369,6 +370,7 @@ func (r *rounds) question(ctx context.Context, l *link, t *target, size int64) (
 		if err != nil {
 			return co, nil, size, err
 		}
+		r.n.gossip.shows(l.member, a.GetCharterSha256())
 		if len(a.GetFork()) > 0 {
 			if err := r.n.learnFork(ctx, a.GetFork(), ""); err != nil {
 				r.n.log.Warn("a witness claims without proof that our log forked", "witness", l.keys.Name(), "error", err)

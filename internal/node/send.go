@@ -192,7 +192,7 @@ func (n *node) openOwn(raw []byte) (*statement.Signed[statement.Manifest], error
 	if err != nil {
 		return nil, err
 	}
-	return statement.Open[statement.Manifest](raw, h.Verifiers(n.Config.Member))
+	return statement.Open[statement.Manifest](raw, h.AllVerifiers(n.Config.Member))
 }
 
 // release seals, signs and stores.

@@ -22,29 +22,38 @@ import (
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
+	"entente.example/internal/statement"
 )
 
 // DialPeer prepares a connection to another member's node, at the address on its card. It connects with the first call.
 // Whoever answers must be exactly spiffe://MEMBER/node of that member, in good standing, which is looked at again for
-// every call and while streams are open. Errors of calls are faults.
+// every call and while streams are open; without it we make only those calls that we would answer. Errors of calls are faults.
 //
 // Make a connection for one attempt and close it afterwards, or keep it as long as calls succeed: after a failure gRPC
 // waits before it connects again, and a new connection does not.
 func DialPeer(m member.Member, cfg Config) (*grpc.ClientConn, error) {
-	standing := func() error {
-		if h := cfg.History(); h == nil || !h.InGoodStanding(m.Name) {
-			return fault.New(fault.Forbidden, "", "member %s is not in good standing", m.Name)
+	standing := func(method string) error {
+		h := cfg.History()
+		if h == nil {
+			return notGood(m.Name)
 		}
-		return nil
+		now, ok := h.Member(m.Name)
+		switch {
+		case ok && now.Standing == statement.GoodStanding:
+			return nil
+		case ok && now.Standing != statement.Left && mayCall(method) == anyPeer:
+			return nil
+		}
+		return notGood(m.Name)
 	}
 	r := &remote{name: m.Name, address: m.Address, standing: standing}
 	if cfg.Dial != nil {
 		r.reach = func(ctx context.Context, address string) (net.Conn, error) { return cfg.Dial(ctx, m.Name, address) }
 	}
 	return r.dial(cfg, func(cs tls.ConnectionState) error {
-		name, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
-		if err == nil && name != m.Name {
-			err = fmt.Errorf("%s answered", name)
+		caller, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
+		if err == nil && caller.Member != m.Name {
+			err = fmt.Errorf("%s answered", caller.Member)
 		}
 		return err
 	})
@@ -68,7 +77,7 @@ type remote struct {
 	name     string // for people
 	address  string
 	own      bool                                                        // our own node, not a peer
-	standing func() error                                                // may we speak to it now? nil: always
+	standing func(method string) error                                   // may we call this now? nil: always
 	reach    func(ctx context.Context, address string) (net.Conn, error) // nil: by TCP
 
 	mu      sync.Mutex
@@ -193,7 +202,7 @@ func (r *remote) adviceRefused() string {
 
 func (r *remote) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if r.standing != nil {
-		if err := r.standing(); err != nil {
+		if err := r.standing(method); err != nil {
 			return err
 		}
 	}
@@ -201,9 +210,9 @@ func (r *remote) unary(ctx context.Context, method string, req, reply any, cc *g
 }
 
 func (r *remote) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	standing := r.standing
-	if standing == nil {
-		standing = func() error { return nil }
+	standing := func() error { return nil }
+	if r.standing != nil {
+		standing = func() error { return r.standing(method) }
 	}
 	if err := standing(); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
+	"entente.example/internal/statement"
 )
 
 // judgement says who is at the other end of a connection, or why nobody is whom we would speak to.
@@ -42,13 +43,10 @@ func (g *gate) admit(ctx context.Context) (context.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	method, _ := grpc.Method(ctx)
-	if !mayCall(method).includes(g.self, caller) {
-		return nil, fault.New(fault.Forbidden, "", "%s may not call %.200q", caller, method)
-	}
 	return context.WithValue(ctx, callerKey{}, caller), nil
 }
 
+// rejudge says who is calling, and that they may call the method of ctx.
 func (g *gate) rejudge(ctx context.Context) (identity.Caller, error) {
 	cs, err := connection(ctx)
 	if err != nil {
@@ -58,7 +56,18 @@ func (g *gate) rejudge(ctx context.Context) (identity.Caller, error) {
 	if err != nil {
 		return identity.Caller{}, fault.New(fault.Forbidden, "", "%w", err)
 	}
+	method, _ := grpc.Method(ctx)
+	switch who := mayCall(method); {
+	case who == peers && caller.Node && caller.Member != g.self && caller.Standing != statement.GoodStanding:
+		return identity.Caller{}, notGood(caller.Member)
+	case !who.includes(g.self, caller):
+		return identity.Caller{}, fault.New(fault.Forbidden, "", "%s may not call %.200q", caller, method)
+	}
 	return caller, nil
+}
+
+func notGood(member string) error {
+	return fault.New(fault.Forbidden, "", "member %s is not in good standing", member)
 }
 
 // countUnary bounds the calls that one caller has under way over all its connections.

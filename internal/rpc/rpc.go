@@ -63,14 +63,14 @@ type Config struct {
 // The error is a fault if our certificate cannot be used.
 func NewPeerServer(cfg Config) (*grpc.Server, error) {
 	return newServer(cfg, true, func(cs tls.ConnectionState) (identity.Caller, error) {
-		name, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
-		if err == nil && name == cfg.Self {
-			err = fmt.Errorf("%s is this node itself", name)
+		caller, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
+		if err == nil && caller.Member == cfg.Self {
+			err = fmt.Errorf("%s is this node itself", caller.Member)
 		}
 		if err != nil {
 			return identity.Caller{}, err
 		}
-		return identity.Caller{Member: name, Node: true}, nil
+		return caller, nil
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
+	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
 
@@ -46,7 +47,7 @@ func TestTable(t *testing.T) {
 	}
 	denied := []string{grpc_health_v1.Health_Watch_FullMethodName, grpc_health_v1.Health_List_FullMethodName}
 	seen := 0
-	for server, want := range map[*grpc.Server][]who{peerServer: {peers}, nodeServer: {people, anyOfUs}} {
+	for server, want := range map[*grpc.Server][]who{peerServer: {peers, anyPeer}, nodeServer: {people, anyOfUs}} {
 		for service, info := range server.GetServiceInfo() {
 			for _, m := range info.Methods {
 				method := "/" + service + "/" + m.Name
@@ -74,13 +75,17 @@ func TestTable(t *testing.T) {
 
 func TestWho(t *testing.T) {
 	t.Parallel()
-	callers := []identity.Caller{{}, {Member: "alpha", Node: true}, {Member: "alpha", Person: "alice"}, {Member: "bravo", Node: true}, {Member: "bravo", Person: "bob"}, {Member: "alpha"}, {Node: true}, {Person: "alice"}}
+	good := statement.GoodStanding
+	callers := []identity.Caller{{}, {Member: "alpha", Node: true, Standing: good}, {Member: "alpha", Person: "alice"}, {Member: "bravo", Node: true, Standing: good},
+		{Member: "bravo", Person: "bob"}, {Member: "alpha"}, {Node: true, Standing: good}, {Person: "alice"},
+		{Member: "bravo", Node: true}, {Member: "bravo", Node: true, Standing: statement.Suspended}, {Member: "bravo", Node: true, Standing: member.InDoubt}}
 	for w, want := range map[who]string{
-		nobody:  "--------",
-		peers:   "---x--x-",
-		people:  "--x-----",
-		anyOfUs: "-xx-----",
-		who(99): "--------",
+		nobody:  "-----------",
+		peers:   "---x--x----",
+		anyPeer: "---x--x-xxx",
+		people:  "--x--------",
+		anyOfUs: "-xx--------",
+		who(99): "-----------",
 	} {
 		got := ""
 		for _, c := range callers {

@@ -5,6 +5,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"entente.example/internal/identity"
+	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
 
@@ -14,6 +15,7 @@ type who int
 const (
 	nobody  who = iota
 	peers       // other members' nodes, in good standing
+	anyPeer     // other members' nodes, also of those that are suspended or in doubt: what they need to learn why, and to keep their word
 	people      // our own people; which role a person needs is for policy and the node to say
 	anyOfUs     // our own people and our own node
 )
@@ -21,11 +23,13 @@ const (
 // mayCall is the table of who may call which method. What is not in it nobody may call.
 func mayCall(method string) who {
 	switch method {
-	case ententev1.PeerService_Deliver_FullMethodName,
-		ententev1.PeerService_Return_FullMethodName,
+	case ententev1.PeerService_Return_FullMethodName,
 		ententev1.PeerService_Witness_FullMethodName,
+		ententev1.PeerService_Tell_FullMethodName:
+		return anyPeer
+
+	case ententev1.PeerService_Deliver_FullMethodName,
 		ententev1.PeerService_Consistency_FullMethodName,
-		ententev1.PeerService_Tell_FullMethodName,
 		ententev1.PeerService_Prove_FullMethodName,
 		ententev1.PeerService_Reconcile_FullMethodName,
 		ententev1.PeerService_Concluded_FullMethodName,
@@ -59,6 +63,8 @@ func mayCall(method string) who {
 func (w who) includes(self string, c identity.Caller) bool {
 	switch w {
 	case peers:
+		return c.Node && c.Member != self && c.Standing == statement.GoodStanding
+	case anyPeer:
 		return c.Node && c.Member != self
 	case people:
 		return c.Person != "" && c.Member == self

@@ -106,15 +106,13 @@ func (tx *Tx) PutAmendment(s *statement.Signed[statement.Amendment]) error {
 	return tx.placed(n, err, "amendment", s.Hash, func() ([]byte, error) { return tx.q.AmendmentByHash(tx.ctx, s.Hash[:]) })
 }
 
-// PutCard adds a member's card. ErrExists if it is there, ErrConflict if another card of that member has its version.
+// PutCard adds a member's card. ErrExists if it is there. Whether it has a place in the member's chain is for package member to say.
 func (tx *Tx) PutCard(s *statement.Signed[statement.Card]) error {
 	if err := tx.putStatement(s.Hash, statement.KindCard, s.Raw); err != nil {
 		return err
 	}
 	n, err := tx.q.InsertCard(tx.ctx, sqlc.InsertCardParams{Member: s.Terms.Member, Version: s.Terms.Version, Sha256: s.Hash[:]})
-	return tx.placed(n, err, "card", s.Hash, func() ([]byte, error) {
-		return tx.q.CardByVersion(tx.ctx, sqlc.CardByVersionParams{Member: s.Terms.Member, Version: s.Terms.Version})
-	})
+	return tx.placed(n, err, "card", s.Hash, func() ([]byte, error) { return tx.q.CardByHash(tx.ctx, s.Hash[:]) })
 }
 
 // PutAgreement adds an agreement. ErrExists if it is there, ErrConflict if another one has its name and version.

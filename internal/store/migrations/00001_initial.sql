@@ -27,11 +27,11 @@ CREATE TABLE amendment (
     previous BYTEA  NOT NULL
 );
 
+-- There may be two of one member and version: on two branches of a fork, which admit a newcomer with different cards.
 CREATE TABLE card (
+    sha256  BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
     member  TEXT   NOT NULL,
-    version BIGINT NOT NULL,
-    sha256  BYTEA  NOT NULL UNIQUE REFERENCES statement (sha256),
-    PRIMARY KEY (member, version)
+    version BIGINT NOT NULL
 );
 
 CREATE TABLE agreement (

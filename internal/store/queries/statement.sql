@@ -21,7 +21,7 @@ FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2;
 SELECT version FROM charter WHERE sha256 = $1;
 
 -- name: CardByHash :one
-SELECT version FROM card WHERE sha256 = $1;
+SELECT sha256 FROM card WHERE sha256 = $1;
 
 -- name: InsertCharter :execrows
 INSERT INTO charter (version, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;
@@ -42,13 +42,10 @@ SELECT a.sha256, a.version, a.previous, s.raw FROM amendment a JOIN statement s 
 SELECT sha256 FROM amendment WHERE sha256 = $1;
 
 -- name: InsertCard :execrows
-INSERT INTO card (member, version, sha256) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
-
--- name: CardByVersion :one
-SELECT sha256 FROM card WHERE member = $1 AND version = $2;
+INSERT INTO card (sha256, member, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: Cards :many
-SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version;
+SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version, c.sha256;
 
 -- name: InsertAgreement :execrows
 INSERT INTO agreement (sha256, name, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;

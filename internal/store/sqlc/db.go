@@ -45,9 +45,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.cardByHashStmt, err = db.PrepareContext(ctx, cardByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query CardByHash: %w", err)
 	}
-	if q.cardByVersionStmt, err = db.PrepareContext(ctx, cardByVersion); err != nil {
-		return nil, fmt.Errorf("error preparing query CardByVersion: %w", err)
-	}
 	if q.cardsStmt, err = db.PrepareContext(ctx, cards); err != nil {
 		return nil, fmt.Errorf("error preparing query Cards: %w", err)
 	}
@@ -308,11 +305,6 @@ func (q *Queries) Close() error {
 	if q.cardByHashStmt != nil {
 		if cerr := q.cardByHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing cardByHashStmt: %w", cerr)
-		}
-	}
-	if q.cardByVersionStmt != nil {
-		if cerr := q.cardByVersionStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing cardByVersionStmt: %w", cerr)
 		}
 	}
 	if q.cardsStmt != nil {
@@ -731,7 +723,6 @@ type Queries struct {
 	amendmentByHashStmt        *sql.Stmt
 	amendmentsStmt             *sql.Stmt
 	cardByHashStmt             *sql.Stmt
-	cardByVersionStmt          *sql.Stmt
 	cardsStmt                  *sql.Stmt
 	casesFromStmt              *sql.Stmt
 	charterByHashStmt          *sql.Stmt
@@ -819,7 +810,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		amendmentByHashStmt:        q.amendmentByHashStmt,
 		amendmentsStmt:             q.amendmentsStmt,
 		cardByHashStmt:             q.cardByHashStmt,
-		cardByVersionStmt:          q.cardByVersionStmt,
 		cardsStmt:                  q.cardsStmt,
 		casesFromStmt:              q.casesFromStmt,
 		charterByHashStmt:          q.charterByHashStmt,

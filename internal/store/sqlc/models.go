@@ -17,9 +17,9 @@ type Amendment struct {
 }
 
 type Card struct {
+	Sha256  []byte
 	Member  string
 	Version int64
-	Sha256  []byte
 }
 
 type Charter struct {

@@ -162,34 +162,18 @@ func (q *Queries) Amendments(ctx context.Context) ([]AmendmentsRow, error) {
 }
 
 const cardByHash = `-- name: CardByHash :one
-SELECT version FROM card WHERE sha256 = $1
+SELECT sha256 FROM card WHERE sha256 = $1
 `
 
-func (q *Queries) CardByHash(ctx context.Context, sha256 []byte) (int64, error) {
+func (q *Queries) CardByHash(ctx context.Context, sha256 []byte) ([]byte, error) {
 	row := q.queryRow(ctx, q.cardByHashStmt, cardByHash, sha256)
-	var version int64
-	err := row.Scan(&version)
-	return version, err
-}
-
-const cardByVersion = `-- name: CardByVersion :one
-SELECT sha256 FROM card WHERE member = $1 AND version = $2
-`
-
-type CardByVersionParams struct {
-	Member  string
-	Version int64
-}
-
-func (q *Queries) CardByVersion(ctx context.Context, arg CardByVersionParams) ([]byte, error) {
-	row := q.queryRow(ctx, q.cardByVersionStmt, cardByVersion, arg.Member, arg.Version)
-	var sha256 []byte
-	err := row.Scan(&sha256)
-	return sha256, err
+	var sha256_2 []byte
+	err := row.Scan(&sha256_2)
+	return sha256_2, err
 }
 
 const cards = `-- name: Cards :many
-SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version
+SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version, c.sha256
 `
 
 type CardsRow struct {
@@ -330,17 +314,17 @@ func (q *Queries) InsertAmendment(ctx context.Context, arg InsertAmendmentParams
 }
 
 const insertCard = `-- name: InsertCard :execrows
-INSERT INTO card (member, version, sha256) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+INSERT INTO card (sha256, member, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 `
 
 type InsertCardParams struct {
+	Sha256  []byte
 	Member  string
 	Version int64
-	Sha256  []byte
 }
 
 func (q *Queries) InsertCard(ctx context.Context, arg InsertCardParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertCardStmt, insertCard, arg.Member, arg.Version, arg.Sha256)
+	result, err := q.exec(ctx, q.insertCardStmt, insertCard, arg.Sha256, arg.Member, arg.Version)
 	if err != nil {
 		return 0, err
 	}

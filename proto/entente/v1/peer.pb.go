@@ -655,7 +655,7 @@ func (x *TellRequest) GetCards() [][]byte {
 // TellResponse says that the callee has looked at all of it.
 type TellResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest charter that the callee knows now, SHA-256.
+	// The newest charter that the callee knows now, SHA-256. Empty if it could not take all amendments and cards yet: then they are to be told again.
 	CharterSha256 []byte `protobuf:"bytes,1,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
