@@ -88,7 +88,7 @@ func TestPutTwice(t *testing.T) {
 		if cards, err := v.Cards(); err != nil || len(cards) != 1 || !bytes.Equal(cards[0], c.Raw) {
 			t.Errorf("cards: %q, %v", cards, err)
 		}
-		if charters, err := v.Charters(); err != nil || len(charters) != 0 {
+		if charters, err := v.Charters(); err != nil || len(charters) != 1 || !bytes.Equal(charters[0], amendment.Raw) {
 			t.Errorf("charters: %q, %v", charters, err)
 		}
 		return nil
