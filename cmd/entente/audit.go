@@ -30,7 +30,7 @@ and work beside a running node. Reconcile and fetch ask the node.`,
 entente audit verify
 entente audit report --agreement harbour-watch -o report.html
 entente audit export ./alpha-log`,
-	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditReconcile(), p.auditExport(), p.auditFetch())
+	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditReconcile(), p.auditDisclose(), p.auditExport(), p.auditFetch())
 }
 
 func (p *program) auditTail() *cobra.Command {
