@@ -78,7 +78,7 @@ func (p *program) self() string {
 }
 
 // ours are commands of a member's home, as hints name them.
-var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|node|health|audit)\b`)
+var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|node|health|audit|evidence)\b`)
 
 // hint is a hint as this person can follow it: where --home was given, the commands in it need that too.
 func (p *program) hint(text string) string {

@@ -160,6 +160,35 @@ func (c *Client) Open(ctx context.Context, ref string, begin func(*ententev1.Ope
 	}
 }
 
+// Evidence has the node make a file that proves an exchange, and writes it to w. Only if it returns no error is the file complete;
+// otherwise what was written must be thrown away. content opens the commitment to the document's content.
+func (c *Client) Evidence(ctx context.Context, ref string, content bool, w io.Writer) (*ententev1.EvidenceComplete, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.node.Evidence(ctx, &ententev1.EvidenceRequest{Exchange: ref, Content: content})
+	if err != nil {
+		return nil, err
+	}
+	for size := 0; ; {
+		msg, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			err = fault.New(fault.Failed, "ask for it again", "the file ended before it was complete")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if done := msg.GetComplete(); done != nil {
+			return done, nil
+		}
+		if size += len(msg.GetChunk()); size > limit.Evidence {
+			return nil, fault.New(fault.Invalid, "compare the versions of the two programs: entente version", "the node sends more than %d bytes of evidence", limit.Evidence)
+		}
+		if _, err := w.Write(msg.GetChunk()); err != nil {
+			return nil, fmt.Errorf("write evidence: %w", err)
+		}
+	}
+}
+
 // Settled tells whether an exchange's delivery has come to its end.
 func Settled(state string) bool { return state != "queued" && state != "delivering" }
 

@@ -107,10 +107,13 @@ func (x *inquiry) openAgreement(b *Bundle) (err error) {
 	if b.Agreement == nil {
 		return nil
 	}
+	if hash, err := statement.HashOf(b.Agreement); err != nil || hash != x.manifest.Terms.AgreementHash {
+		return fmt.Errorf("the agreement is not the one that the manifest names")
+	}
 	if x.agreement, err = statement.Open[statement.Agreement](b.Agreement, x.h.AllVerifiers()); err != nil {
 		return err
 	}
-	if x.agreement.Hash != x.manifest.Terms.AgreementHash || x.agreement.Terms.Name != x.manifest.Terms.Agreement || x.agreement.Terms.Alliance != x.h.Alliance() {
+	if x.agreement.Terms.Name != x.manifest.Terms.Agreement || x.agreement.Terms.Alliance != x.h.Alliance() {
 		return fmt.Errorf("the agreement is not the one that the manifest names")
 	}
 	return nil

@@ -151,7 +151,7 @@ func TestParts(t *testing.T) {
 	archives := make([]*txtar.Archive, 10)
 	for i := range bundles {
 		s := w.usual()
-		s.id, s.created = fmt.Sprintf("01K7XQ3W0V6N2T9R4M5B8C1D%dE", 20+i), at(10*i)
+		s.id, s.created = fmt.Sprintf("01K7XQ3W0V6N2T9R4M5B8C1D%02d", 20+i), at(10*i)
 		s.content = i%2 == 0
 		switch i % 3 {
 		case 1:

@@ -145,6 +145,10 @@ const (
 	Evidence = 16 << 20
 	// EvidenceFiles bounds its parts: the amendments of twenty years, several cards for each member, and 128 leaves with their proofs.
 	EvidenceFiles = 4096
+	// ProveWait is how long evidence waits for a quorum to co-sign a leaf that is new. A round takes a fraction of a second.
+	ProveWait = 3 * time.Second
+	// ProveCall bounds the question to the other party for its leaves; it may wait as well. Without an answer, the file is made without them.
+	ProveCall = 15 * time.Second
 	// ExchangeLeaves bounds the leaves about one exchange that evidence names: what happens to one document, and re-openings.
 	ExchangeLeaves = 64
 )
