@@ -28,9 +28,10 @@ Most of these commands read the home itself: they need neither node nor person,
 and work beside a running node. Reconcile and fetch ask the node.`,
 		Example: `entente audit tail -n 20
 entente audit verify
+entente audit witnesses
 entente audit report --agreement harbour-watch -o report.html
 entente audit export ./alpha-log`,
-	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditReconcile(), p.auditDisclose(), p.auditExport(), p.auditFetch())
+	}, p.auditTail(), p.auditVerify(), p.auditReport(), p.auditReconcile(), p.auditDisclose(), p.auditExport(), p.auditFetch(), p.auditWitnesses(), p.auditForks())
 }
 
 func (p *program) auditTail() *cobra.Command {
@@ -192,7 +193,7 @@ func kind(k statement.EventKind) string {
 // unwelcome tells whether something did not go as somebody wished.
 func unwelcome(k statement.EventKind) bool {
 	switch k {
-	case statement.EventDenied, statement.EventRefused, statement.EventReturned, statement.EventExpired, statement.EventUndecryptable, statement.EventRejected:
+	case statement.EventDenied, statement.EventRefused, statement.EventReturned, statement.EventExpired, statement.EventUndecryptable, statement.EventRejected, statement.EventForked:
 		return true
 	}
 	return false

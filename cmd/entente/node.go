@@ -69,9 +69,12 @@ func (p *program) healthCommand() *cobra.Command {
 		Long: `Health calls the running node and ends with 0 if it serves, with 1 if it does
 not. It shows the node's own certificate, so it needs no person; service
 managers and containers call it. It says when that certificate ends, and warns
-in the last 30 days.
+in the last 30 days. It warns too if the log is stopped because it contradicted
+itself, if no quorum of the other members co-signs it any more, or if another
+member's log contradicted itself.
 
-With --json: member, address, status, certificate_ends.`,
+With --json: member, address, status, certificate_ends, log ("signing", "stopped"
+or "stale").`,
 		Example: `entente health
 entente health --home ./world/alpha --json`,
 		Args: args(),
@@ -107,6 +110,10 @@ func (p *program) health(ctx context.Context) error {
 	if resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 		return fault.New(fault.Transient, "look at its log", "the node at %s is not serving", address)
 	}
+	log, err := p.witnessed(ctx, dir)
+	if err != nil {
+		return err
+	}
 	end, soon := identity.ExpiresSoon(keys.Node, p.now())
 	if p.json {
 		return p.emit(struct {
@@ -114,7 +121,8 @@ func (p *program) health(ctx context.Context) error {
 			Address string    `json:"address"`
 			Status  string    `json:"status"`
 			Ends    time.Time `json:"certificate_ends"`
-		}{config.Member, address, "serving", end.UTC()})
+			Log     string    `json:"log"`
+		}{config.Member, address, "serving", end.UTC(), log})
 	}
 	p.printf("%s serves at %s; the node's certificate ends at %s\n", config.Member, address, end)
 	if soon {

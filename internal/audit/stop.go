@@ -33,13 +33,16 @@ func (l *Log) Stop(proof []byte) error {
 }
 
 // Stopped gives the error with which this log refuses to sign, or nil if it signs. What cannot be read counts as stopped.
-func (l *Log) Stopped() error {
-	_, err := os.Lstat(filepath.Join(l.dir, stopFile))
+func (l *Log) Stopped() error { return Stopped(l.dir, l.origin()) }
+
+// Stopped is Log.Stopped for who has not opened the log. headDir is as for OpenLog.
+func Stopped(headDir, origin string) error {
+	_, err := os.Lstat(filepath.Join(headDir, stopFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look whether the log is stopped: %w", err)
 	}
-	return fault.New(fault.Conflict, stopHint, "the log %s contradicted itself and is stopped: it signs nothing any more", l.origin())
+	return fault.New(fault.Conflict, stopHint, "the log %s contradicted itself and is stopped: it signs nothing any more", origin)
 }

@@ -101,6 +101,12 @@ const (
 	WitnessPatience = 4 * time.Hour
 	// WitnessPatienceTwo is the same in an alliance of two, so that a partner's weekend stops nobody.
 	WitnessPatienceTwo = 7 * 24 * time.Hour
+	// WitnessPatienceLeast and WitnessPatienceMost bound what a member may configure: less than a heartbeat or two would stop an idle
+	// node, and after a month nobody remembers what the log was like.
+	WitnessPatienceLeast = time.Minute
+	WitnessPatienceMost  = 30 * 24 * time.Hour
+	// WitnessHurry is how long somebody who hands in a document waits for co-signatures, when patience has run out, before it is refused.
+	WitnessHurry = 2 * time.Second
 	// WitnessCall bounds one question to a witness.
 	WitnessCall = 10 * time.Second
 	// WitnessRetryMost bounds the pause after failed questions. It doubles from RetryFirst.

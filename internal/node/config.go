@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/mod/sumdb/note"
@@ -43,6 +44,30 @@ type Config struct {
 	WitnessLogs []string `toml:"witness_logs"`
 	// PeerBytes bounds what is stored and staged for one peer.
 	PeerBytes int64 `toml:"peer_bytes"`
+	// WitnessPatience is how long documents are exchanged without co-signatures of a quorum; zero: as the alliance is large.
+	WitnessPatience Duration `toml:"witness_patience"`
+}
+
+// Duration is a duration that is written like "4h" or "90m"; empty is zero.
+type Duration time.Duration
+
+// UnmarshalText reads it.
+func (d *Duration) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = 0
+		return nil
+	}
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// String writes it as UnmarshalText reads it.
+func (d Duration) String() string {
+	if d == 0 {
+		return ""
+	}
+	return time.Duration(d).String()
 }
 
 const configText = `# The configuration of one Entente node.
@@ -65,6 +90,10 @@ jurisdiction = %q
 
 # How many bytes of documents are kept for any one other member. Beyond it, deliveries wait.
 peer_bytes = %d
+
+# How long documents are sent although too few other members co-sign this member's log, as "90m" or "12h". Empty: 4 hours, and
+# 7 days in an alliance of two.
+witness_patience = %q
 
 # Where the node listens, over plain HTTP, for whoever is no member: outside logs that it witnesses, and tools that check its own
 # log. Empty: nowhere. Put a reverse proxy with TLS in front. It shows co-signed checkpoints and hashes, never a leaf.
@@ -110,6 +139,9 @@ func (c Config) check() error {
 	if err := c.checkWitness(); err != nil {
 		return err
 	}
+	if p := time.Duration(c.WitnessPatience); p != 0 && (p < limit.WitnessPatienceLeast || p > limit.WitnessPatienceMost) {
+		return fault.New(fault.Misused, "leave witness_patience empty in "+ConfigFile+" for the usual", "witness_patience must lie between %s and %s", limit.WitnessPatienceLeast, limit.WitnessPatienceMost)
+	}
 	if c.PeerBytes < 1 {
 		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "peer_bytes must be positive")
 	}
@@ -147,7 +179,7 @@ func (c Config) checkWitness() error {
 }
 
 func (c Config) text() []byte {
-	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessListen)
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen)
 }
 
 // ReadConfig reads a home's entente.toml strictly.

@@ -30,6 +30,9 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err
 	if n.now().After(by) {
 		return by, n.expire(ctx, o, m)
 	}
+	if err := n.mayExchange(ctx); err != nil {
+		return by, err
+	}
 	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
 	defer cancel()
 	receipt, err := n.offer(attempt, o, m)

@@ -31,7 +31,7 @@ func call[T any](ctx context.Context, n *node, to member.Member, fn func(entente
 		return fn(n.stub(ctx, to.Name))
 	}
 	var none T
-	conn, err := n.lines.to(n, ctx, to)
+	conn, err := n.lines.to(ctx, n, to)
 	if err != nil {
 		return none, err
 	}
@@ -42,7 +42,7 @@ func call[T any](ctx context.Context, n *node, to member.Member, fn func(entente
 	return out, err
 }
 
-func (l *lines) to(n *node, ctx context.Context, to member.Member) (line, error) {
+func (l *lines) to(ctx context.Context, n *node, to member.Member) (line, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if have, ok := l.open[to.Name]; ok {

@@ -134,7 +134,7 @@ func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) e
 	if err != nil {
 		return err
 	}
-	if err := r.n.Log.Stopped(); err != nil {
+	if r.n.Log.Stopped() != nil {
 		return nil // nothing is signed any more, and everybody is told why
 	}
 	var raw []byte

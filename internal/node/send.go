@@ -53,6 +53,9 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
 		return respond(stream, done, err)
 	}
+	if err := n.mayExchange(ctx); err != nil {
+		return err
+	}
 	decision, err := n.decide(ctx, policy.Release, s.history, s.manifest, s.person)
 	if err != nil {
 		return err
