@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -240,17 +239,8 @@ func (p *program) writeFork(list []store.Fork, file string) error {
 	default:
 		return fault.New(fault.Misused, "name one with --log LOG", "there are %d proofs", len(list))
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fault.New(fault.Misused, "choose a file that is not there", "write proof: %w", err)
-	}
-	_, err = f.Write(list[0].Raw)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		_ = os.Remove(file) // half a proof proves nothing
-		return fmt.Errorf("write proof: %w", err)
+	if err := writeFile(file, list[0].Raw, false); err != nil {
+		return err
 	}
 	if p.json {
 		return p.emit(forkJSON{list[0].Log, list[0].Hash.String(), ""})

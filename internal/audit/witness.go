@@ -262,8 +262,10 @@ func judge(held head, c *opened, r checkpoint.Request) Answer {
 		return conflict
 	case r.Old == c.Tree.N && r.Old > 0 && c.Tree.Hash != held.Tree.Hash:
 		return conflict
-	case r.Old == c.Tree.N && (c.Tree.Hash != held.Tree.Hash || len(r.Proof) > 0): // of an empty tree, that is: there is one root
-		return answer(StatusNoProof, "a tree of %d leaves does not have that root, or needs no proof", c.Tree.N)
+	case r.Old == c.Tree.N && c.Tree.Hash != held.Tree.Hash:
+		return answer(StatusNoProof, "an empty tree does not have that root")
+	case r.Old == c.Tree.N && len(r.Proof) > 0:
+		return answer(StatusNoProof, "from size %d to itself no proof is needed, and none is allowed", r.Old)
 	case r.Old == 0 && len(r.Proof) > 0:
 		return answer(StatusNoProof, "from size 0 no proof is needed, and none is allowed")
 	case r.Old == 0 || r.Old == c.Tree.N:
