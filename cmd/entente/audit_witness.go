@@ -58,17 +58,17 @@ type forkJSON struct {
 }
 
 type witnessingJSON struct {
-	Log       string        `json:"log"`
-	Leaves    int64         `json:"leaves"`
-	Cosigned  int64         `json:"co_signed_leaves"`
-	Quorum    int           `json:"quorum"`
-	Since     time.Time     `json:"since"`
-	Patience  int64         `json:"patience_seconds"`
-	Left      int64         `json:"patience_left_seconds"`
-	Stopped   string        `json:"stopped,omitempty"`
+	Log       string         `json:"log"`
+	Leaves    int64          `json:"leaves"`
+	Cosigned  int64          `json:"co_signed_leaves"`
+	Quorum    int            `json:"quorum"`
+	Since     time.Time      `json:"since"`
+	Patience  int64          `json:"patience_seconds"`
+	Left      int64          `json:"patience_left_seconds"`
+	Stopped   string         `json:"stopped,omitempty"`
 	Witnesses []cosignerJSON `json:"witnesses"`
-	Others    []otherJSON   `json:"others"`
-	Forks     []forkJSON    `json:"forks"`
+	Others    []otherJSON    `json:"others"`
+	Forks     []forkJSON     `json:"forks"`
 }
 
 func optionalTime(t time.Time) *time.Time {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ witness_patience = %q
 witness_listen = %q
 
 # Verifier keys (NAME+HASH+BASE64) of outside logs that this node witnesses there, besides those of the members.
-witness_logs = []
+witness_logs = [%s]
 `
 
 func newConfig(o InitOptions) (Config, error) {
@@ -179,7 +180,15 @@ func (c Config) checkWitness() error {
 }
 
 func (c Config) text() []byte {
-	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen)
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen, quoted(c.WitnessLogs))
+}
+
+func quoted(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strconv.Quote(s)
+	}
+	return strings.Join(out, ", ")
 }
 
 // ReadConfig reads a home's entente.toml strictly.
@@ -196,6 +205,9 @@ func ReadConfig(dir string) (Config, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
 		return c, tomlFault(filepath.Join(dir, ConfigFile), err)
+	}
+	if len(c.WitnessLogs) == 0 {
+		c.WitnessLogs = nil
 	}
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
