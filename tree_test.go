@@ -60,7 +60,7 @@ var diagram = map[string][]string{
 	"internal/console": {"proto/entente/v1", "internal/rpc"},
 	"internal/lab": {
 		"proto/entente/v1", "internal/statement", "internal/member", "internal/store",
-		"internal/audit", "internal/identity", "internal/rpc", "internal/node", "internal/client", "internal/console",
+		"internal/audit", "internal/checkpoint", "internal/identity", "internal/rpc", "internal/node", "internal/client", "internal/console",
 	},
 	"ententetest": {"proto/entente/v1", "internal/lab"},
 

@@ -129,7 +129,7 @@ type duration time.Duration
 
 const day = 24 * time.Hour
 
-// Set reads a whole number and a unit: m, h, d, w.
+// Set reads a whole number and a unit: s, m, h, d, w.
 func (d *duration) Set(s string) error {
 	v, err := parseDuration(s)
 	if err != nil {
@@ -140,7 +140,7 @@ func (d *duration) Set(s string) error {
 }
 
 func parseDuration(s string) (time.Duration, error) {
-	units := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}
+	units := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}
 	form := errors.New("must be a whole number and a unit, such as 90d, 2w or 12h")
 	if len(s) < 2 {
 		return 0, form

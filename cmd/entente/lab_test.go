@@ -48,6 +48,7 @@ func TestLessonCanFail(t *testing.T) {
 		"a command that does not fail": "# Title\n! entente version\n",
 		"another exit code":            "# Title\nexits 3 entente card --home nowhere\n",
 		"an unknown command":           "# Title\nteleport alpha\n",
+		"an early end":                 "# Title\nentente version\nstop\nentente version\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/statement"
 )
 
 //go:embed *.txtar
@@ -33,8 +34,12 @@ var scripts embed.FS
 //	exits N entente ARGS…   run the program; it must end with exit code N
 //	until REGEXP entente ARGS…  run the program again and again until it prints that, for 20 s at most
 //	start MEMBER…           start the nodes of world/MEMBER and wait until they serve
-//	stop MEMBER…            end nodes properly
-//	kill MEMBER…            end nodes as a power cut would
+//	halt MEMBER…            end nodes properly (testscript has a stop of its own, which ends the script)
+//	crash MEMBER…           end nodes as a power cut would (and a kill)
+//	copy FROM TO            put a copy of a folder in the place of another, as a backup is made and brought back
+//	rewrite MEMBER KIND     rewrite the log of a node that is stopped, with all its keys: the newest leaf of that kind becomes another
+//	keep NAME REGEXP        keep what the first group of it matches in the last output, as $NAME
+//	edit FILE OLD NEW       change the first OLD in a file to NEW
 //
 // The first line of a script is its title.
 type Lesson struct {
@@ -115,6 +120,9 @@ func (l Lesson) Play(ctx context.Context, program string, show func(Line)) error
 	if p.failed {
 		return fault.New(fault.Failed, "the lines above say where", "lesson %s did not go as it is written", l.Name)
 	}
+	if rest := p.commands(); rest != "" {
+		return fault.New(fault.Failed, "a lesson must not end itself", "lesson %s ended before %q", l.Name, rest)
+	}
 	p.advance("")
 	return nil
 }
@@ -175,8 +183,43 @@ func script(program string, watch *player) testscript.Params {
 				}
 			}),
 			"start": command("start", func(ts *testscript.TestScript, _ bool, args []string) { n.start(ts, args) }),
-			"stop":  command("stop", func(ts *testscript.TestScript, _ bool, args []string) { n.end(ts, args, os.Interrupt) }),
-			"kill":  command("kill", func(ts *testscript.TestScript, _ bool, args []string) { n.end(ts, args, os.Kill) }),
+			"halt":  command("halt", func(ts *testscript.TestScript, _ bool, args []string) { n.end(ts, args, os.Interrupt) }),
+			"crash": command("crash", func(ts *testscript.TestScript, _ bool, args []string) { n.end(ts, args, os.Kill) }),
+			"copy": command("copy", func(ts *testscript.TestScript, _ bool, args []string) {
+				if len(args) != 2 {
+					ts.Fatalf("usage: copy FROM TO")
+				}
+				ts.Check(CopyFolder(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
+			}),
+			"keep": command("keep", func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 2 {
+					ts.Fatalf("usage: keep NAME REGEXP")
+				}
+				want, err := regexp.Compile(args[1])
+				ts.Check(err)
+				found := want.FindStringSubmatch(ts.ReadFile("stdout"))
+				if len(found) < 2 {
+					ts.Fatalf("the last output has nothing like %q:\n%s", args[1], ts.ReadFile("stdout"))
+				}
+				ts.Setenv(args[0], found[1])
+			}),
+			"edit": command("edit", func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 3 {
+					ts.Fatalf("usage: edit FILE OLD NEW")
+				}
+				text := ts.ReadFile(args[0])
+				changed := strings.Replace(text, args[1], args[2], 1)
+				if changed == text {
+					ts.Fatalf("%s has no %q", args[0], args[1])
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(changed), 0o600))
+			}),
+			"rewrite": command("rewrite", func(ts *testscript.TestScript, _ bool, args []string) {
+				if len(args) != 2 {
+					ts.Fatalf("usage: rewrite MEMBER KIND")
+				}
+				ts.Check(RewriteLog(context.Background(), ts.MkAbs(filepath.Join("world", args[0])), statement.EventKind(args[1])))
+			}),
 		},
 	}
 }
@@ -251,7 +294,7 @@ func (p *player) advance(command string) {
 			p.show(Line{Prose, ""})
 		case strings.HasPrefix(line, "#"):
 			p.show(Line{Prose, strings.TrimSpace(line[1:])})
-		case slices.Contains([]string{"entente", "start", "stop", "kill"}, words[0]):
+		case slices.Contains([]string{"entente", "start", "halt", "crash", "copy", "rewrite", "keep", "edit"}, words[0]):
 			p.show(Line{Command, strings.Join(words, " ")})
 		case words[0] == "exits" || words[0] == "until":
 			_, args, _ := strings.Cut(line, "entente ")
@@ -263,6 +306,16 @@ func (p *player) advance(command string) {
 			return
 		}
 	}
+}
+
+// commands gives the first line not shown yet that runs the program, or "".
+func (p *player) commands() string {
+	for _, line := range p.lines {
+		if words := strings.Fields(strings.TrimPrefix(line, "! ")); len(words) > 0 && slices.Contains([]string{"entente", "exits", "until"}, words[0]) {
+			return line
+		}
+	}
+	return ""
 }
 
 func (p *player) output(text string) {
