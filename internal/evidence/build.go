@@ -87,7 +87,7 @@ func Disclosure(h *member.History, leaf Leaf, opened []statement.Committed, now 
 	}
 	slices.SortFunc(b.Opened, func(a, b Opening) int { return cmp.Compare(a.Field, b.Field) })
 	b.Claims = b.disclosed()
-	return b.finish(now, func(t *trust, v *Verdict) error { return t.disclosure(b, Options{}, v) })
+	return b.finish(now, nil)
 }
 
 // ForkProof makes a bundle of a proof that a member's log contradicts itself, as checkpoint.Fork renders it. It verifies the bundle, as of
@@ -95,7 +95,7 @@ func Disclosure(h *member.History, leaf Leaf, opened []statement.Committed, now 
 func ForkProof(h *member.History, fork []byte, now time.Time) ([]byte, Verdict, error) {
 	b := alliance(h, KindFork, statement.HashBytes(fork))
 	b.Fork, b.Claims = fork, []string{ClaimFork}
-	return b.finish(now, func(t *trust, v *Verdict) error { return t.fork(b, Options{}, v) })
+	return b.finish(now, nil)
 }
 
 // alliance begins a bundle with everything that is known of the alliance.
@@ -115,7 +115,7 @@ func alliance(h *member.History, kind Kind, about statement.Hash) *Bundle {
 // errClaims is what a verification ends with that only asks for the claims.
 var errClaims = errors.New("the claims differ")
 
-// finish finds out the claims, where they are not known yet, renders the bundle, and verifies what it rendered.
+// finish finds out the claims with judge, where they are not known yet, renders the bundle, and verifies what it rendered.
 func (b *Bundle) finish(now time.Time, judge func(*trust, *Verdict) error) ([]byte, Verdict, error) {
 	if b.Claims == nil {
 		t, err := b.trust(now)

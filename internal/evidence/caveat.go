@@ -47,7 +47,7 @@ func (x *inquiry) content(b *Bundle, o Options) error {
 }
 
 // caveats says what is not proved.
-func (x *inquiry) caveats(o Options) {
+func (x *inquiry) caveats() {
 	note := func(format string, args ...any) { x.v.NotProved = append(x.v.NotProved, fmt.Sprintf(format, args...)) }
 	m := x.manifest.Terms
 	has := func(owner string) bool {
@@ -78,7 +78,6 @@ func (x *inquiry) caveats(o Options) {
 	if !slices.ContainsFunc(x.v.Claims, func(c Claim) bool { return c.Claim == ClaimContent }) {
 		note("What the document says: the file does not open the commitment to its content.")
 	}
-	_ = o
 }
 
 // agreed says what the agreement has to do with it. Evidence of a breach is evidence too, so nothing here makes a bundle not valid.

@@ -160,6 +160,7 @@ func verify(raw []byte, o Options) (named statement.Hash, v *Verdict, err error)
 	}
 	judge, ok := map[Kind]func(*trust, *Bundle, Options, *Verdict) error{
 		KindExchange: (*trust).exchange, KindFork: (*trust).fork, KindDisclosure: (*trust).disclosure,
+		KindReconciliation: (*trust).reconciliation,
 	}[b.Kind]
 	if !ok {
 		return named, nil, fmt.Errorf("%.40q is no kind of evidence that this version knows", b.Kind)

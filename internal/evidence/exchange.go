@@ -78,7 +78,7 @@ func (t *trust) exchange(b *Bundle, o Options, v *Verdict) error {
 	if !slices.Equal(names, b.Claims) {
 		return fmt.Errorf("%w: it claims [%s], and what it holds proves [%s]", errClaims, strings.Join(b.Claims, " "), strings.Join(names, " "))
 	}
-	x.caveats(o)
+	x.caveats()
 	x.anchors()
 	return x.content(b, o)
 }

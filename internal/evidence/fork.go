@@ -62,7 +62,7 @@ func (b *Bundle) only(o Options, kind Kind) error {
 		return fmt.Errorf("only evidence about an exchange proves anything about a document")
 	}
 	if b.Agreement != nil || b.Manifest != nil || len(b.Receipts) > 0 || b.Recipient != "" ||
-		kind != KindFork && b.Fork != nil || kind != KindReconciliation && b.Reconciliation != nil ||
+		b.Reconciliation != nil || kind != KindFork && b.Fork != nil ||
 		kind != KindDisclosure && len(b.Leaves)+len(b.Opened) > 0 {
 		return fmt.Errorf("it has parts that do not belong to a %s", kind)
 	}
