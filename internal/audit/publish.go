@@ -105,8 +105,8 @@ func (l *Log) recover(ctx context.Context) error {
 		if err := s.write(at, h); err != nil { // or before the head was synced
 			return err
 		}
-		if l.Stopped() != nil {
-			return nil // nothing is signed any more; reading goes on
+		if stopped := l.Stopped() != nil; stopped { // nothing is signed any more; reading goes on
+			return nil
 		}
 		_, err = l.sign(ctx, h.Tree, now.signed)
 	}

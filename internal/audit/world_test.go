@@ -424,18 +424,6 @@ func (h *home) sound() {
 	}
 }
 
-// mldsaKey is some post-quantum verifier key of that name. Nothing here signs with it.
-func mldsaKey(t testing.TB, name string) string {
-	t.Helper()
-	public := make([]byte, 1312)
-	copy(public, name)
-	vkey, err := statement.MLDSAKey(name, public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return vkey
-}
-
 // witnessed has bravo co-sign alpha's log, and shows that bravo's own log forked.
 func (h *home) witnessed() {
 	h.t.Helper()

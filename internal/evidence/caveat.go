@@ -141,7 +141,7 @@ func (v Verdict) Text() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	if !v.Valid {
 		line("NOT VALID: %s.", strings.TrimSuffix(v.Why, "."))
-		if !v.Named.IsZero() {
+		if v.strange && !v.Named.IsZero() {
 			line("")
 			line("The file names the founding charter %s.", v.Named)
 			line("That proves nothing yet. Ask a member that you trust, by telephone, for the hash of its alliance's")

@@ -58,6 +58,8 @@ type Verdict struct {
 	// Anchored are the statements that keep their proof when Ed25519 falls, and NotAnchored the others, in words.
 	Anchored    []string `json:"anchored,omitempty"`
 	NotAnchored []string `json:"not_anchored,omitempty"`
+
+	strange bool // it is not valid because of the charter that it names
 }
 
 // CardVersion is how new a member's card is.
@@ -123,11 +125,14 @@ func Verify(raw []byte, o Options) (v Verdict) {
 	}()
 	named, got, err := verify(raw, o)
 	if err != nil {
-		return Verdict{Why: oneLine(err), Named: named}
+		return Verdict{Why: oneLine(err), Named: named, strange: errors.Is(err, errCharter)}
 	}
 	got.Valid, got.Named = true, named
 	return *got
 }
+
+// errCharter: the verifier does not know the alliance.
+var errCharter = errors.New("no founding charter")
 
 // hook lets a test make the verifier fail.
 var hook func()
@@ -143,9 +148,9 @@ func verify(raw []byte, o Options) (named statement.Hash, v *Verdict, err error)
 	named = b.Charter
 	switch {
 	case o.Charter.IsZero():
-		return named, nil, errors.New("no founding charter was given to compare with, and whoever made the file can have made its charter too")
+		return named, nil, fmt.Errorf("%w was given to compare with, and whoever made the file can have made its charter too", errCharter)
 	case o.Charter != b.Charter:
-		return named, nil, fmt.Errorf("the file belongs to the alliance with the founding charter %s, not to the one given", b.Charter)
+		return named, nil, fmt.Errorf("%w that the file names is the one given: it belongs to the alliance founded by %s", errCharter, b.Charter)
 	case o.Now.IsZero():
 		return named, nil, errors.New("no time was given to verify at")
 	}
