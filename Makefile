@@ -12,7 +12,7 @@ BUF = $(TOOL)/buf/go.mod buf
 # govulncheck's database: a local copy if there is one, else the public server.
 VULNDB ?= $(wildcard $(CURDIR)/../shared/vulndb)
 
-.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck memory certs grpcurl compose-test outsider ci
+.PHONY: help build test race torture-lite lint lint-go lint-proto generate fuzz cross vuln fsck thirdparty memory certs grpcurl compose-test outsider ci
 
 help: ## explain every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ vuln: ## known vulnerabilities in what we call (VULNDB: folder of a local databa
 
 fsck: ## have a demo's log checked by a program that is not ours
 	.ci/fsck
+
+thirdparty: ## a witness and a tile checker that are not ours accept our logs
+	$(GO) vet -tags thirdparty ./internal/node
+	$(GO) test -tags thirdparty ./internal/node -run '^Test(Litewitness|Fsck)$$' -count=1 -timeout 10m -v
 
 memory: ## send a document of 1 GiB and bound the memory that it takes
 	.ci/memory

@@ -5,11 +5,20 @@ import (
 	"log/slog"
 	"time"
 
+	"entente.example/internal/statement"
 	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
 )
 
 // Attempt makes one attempt at an item as the outbox read it, however long ago that was.
 func (h *Home) Attempt(ctx context.Context, o store.Outgoing) {
 	n := &node{Home: h, log: slog.New(slog.DiscardHandler), now: time.Now, wake: make(chan struct{}, 1)}
 	n.attempt(ctx, o)
+}
+
+// AskOutside brings one request to an outside witness.
+func AskOutside(ctx context.Context, w statement.OutsideWitness, request []byte) (*ententev1.WitnessResponse, error) {
+	o := newOutside()
+	defer o.close()
+	return o.ask(ctx, w, request)
 }

@@ -233,14 +233,14 @@ func TestAddCheckpoint(t *testing.T) {
 		status int
 		says   string // how the body begins, or all of it for 409
 	}{
-		{"size 0 with the root of something else", body(0, "", small.sign(0, log.root(5))), 422, "a tree of 0 leaves"},
+		{"size 0 with the root of something else", body(0, "", small.sign(0, log.root(5))), 422, "an empty tree"},
 		{"size 0", small.request(0, 0), 200, "— alpha/witness "},
 		{"a proof from size 0", body(0, log.proof(5, 2), log.checkpoint(5)), 422, "from size 0"},
 		{"an old size before anything was co-signed", log.request(5, 2), 409, "0\n"},
 		{"the first", log.request(5, 0), 200, "— alpha/witness "},
 		{"the first once more", log.request(5, 0), 409, "5\n"},
 		{"the same", log.request(5, 5), 200, "— alpha/witness "},
-		{"the same with a proof", body(5, log.proof(6, 5), log.checkpoint(5)), 422, "a tree of 5 leaves"},
+		{"the same with a proof", body(5, log.proof(6, 5), log.checkpoint(5)), 422, "from size 5 to itself"},
 		{"same size, other root", body(5, "", log.sign(5, other.root(5))), 409, "5\n"},
 		{"an old size that is too small", log.request(8, 3), 409, "5\n"},
 		{"an old size that is too large", log.request(8, 7), 409, "5\n"},
@@ -523,6 +523,22 @@ func TestTilesForStrangers(t *testing.T) {
 		proof, err := tlog.ProveRecord(c.Tree.N, int64(i), hashes)
 		if err := errors.Join(err, tlog.CheckRecord(proof, c.Tree.N, c.Tree.Hash, int64(i), tlog.RecordHash(leaf))); err != nil {
 			t.Errorf("leaf %d: %v", i, err)
+		}
+	}
+
+	// What nobody has co-signed yet is not shown, not even its hash.
+	w.stop("bravo")
+	w.send("alpha", submission("bravo"), []byte("another document"))
+	_, tree, err := checkpoint.Head([]byte(request(t, http.MethodGet, url+"/checkpoint", nil).body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []struct {
+		size   int64
+		status int
+	}{{tree.N, 200}, {tree.N + 1, 404}} {
+		if got := request(t, http.MethodGet, fmt.Sprintf("%s/tile/0/000.p/%d", url, one.size), nil); got.status != one.status {
+			t.Errorf("a tile of %d hashes, of which %d are co-signed: %d", one.size, tree.N, got.status)
 		}
 	}
 }
