@@ -23,6 +23,7 @@ import (
 type recipient struct {
 	ententev1.UnimplementedPeerServiceServer
 	calls   atomic.Int64
+	books   func(s grpc.BidiStreamingServer[ententev1.ReconcileRequest, ententev1.ReconcileResponse]) error
 	deliver func(m *statement.Unsigned[statement.Manifest], s grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error
 }
 
@@ -38,6 +39,11 @@ func (r *recipient) Deliver(s grpc.BidiStreamingServer[ententev1.DeliverRequest,
 		return err
 	}
 	return r.deliver(m, s)
+}
+
+// Reconcile leaves everything to the test.
+func (r *recipient) Reconcile(s grpc.BidiStreamingServer[ententev1.ReconcileRequest, ententev1.ReconcileResponse]) error {
+	return r.books(s)
 }
 
 // play serves a member's peer port until the test ends.

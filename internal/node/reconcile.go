@@ -275,6 +275,9 @@ func (n *node) askReconcile(ctx context.Context, h *member.History, with member.
 			return nil, fault.New(fault.Invalid, "", "%s sent what is no leaf: %w", with.Name, err)
 		}
 	}
+	if result == nil {
+		return nil, fault.New(fault.Invalid, "", "%s ended the comparison without a result", with.Name)
+	}
 	return n.countersign(h, p, ours.Book, theirs, result)
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"entente.example/internal/checkpoint"
@@ -253,5 +254,114 @@ func TestReconcileHidden(t *testing.T) {
 		if f, ok := errors.AsType[*fault.Error](err); !ok || f.Kind != c.kind || !strings.Contains(f.Text, c.text) {
 			t.Errorf("%s: got %v, want %s with %q", name, err, c.kind, c.text)
 		}
+	}
+}
+
+// A member that answers with another result than both books give, or with nothing that is one, gets no signature of ours.
+func TestReconcileLies(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	w.start("alpha", "bravo")
+	ref := w.send("alpha", submission("bravo"), []byte("one"))[0]
+	w.await("alpha", ref, "delivered")
+	w.stop("bravo")
+	var raw []byte
+	h := w.reader("bravo")
+	err := h.DB.View(t.Context(), func(v *store.View) (err error) { _, raw, err = v.Checkpoint(); return err })
+	h.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tree, err := checkpoint.Head(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type stream = grpc.BidiStreamingServer[ententev1.ReconcileRequest, ententev1.ReconcileResponse]
+	// honest computes what follows from both books, if bravo has none of the leaves; signed as whoever.
+	honest := func(s stream, edit func(*statement.Reconciliation), signer *statement.Key) *ententev1.ReconcileClosing {
+		var p evidence.Period
+		alpha := evidence.Book{Member: "alpha", Log: "alpha/log/1"}
+		for {
+			m, err := s.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			if o := m.GetOpening(); o != nil {
+				_, at, err := checkpoint.Head(o.GetCheckpoint())
+				if err != nil {
+					t.Error(err)
+				}
+				alpha.Size, alpha.Root = at.N, statement.Hash(at.Hash)
+				p = evidence.Period{Alliance: w.history.Alliance(), Since: time.UnixMicro(o.GetSince()).UTC(), Until: time.UnixMicro(o.GetUntil()).UTC(), Created: time.UnixMicro(o.GetCreated()).UTC()}
+			}
+			for _, e := range m.GetEntries() {
+				parsed, err := evidence.ParseEntry(e.GetIndex(), e.GetLeaf())
+				if err != nil {
+					t.Error(err)
+				}
+				alpha.Entries = append(alpha.Entries, parsed)
+			}
+		}
+		r, err := evidence.Reconcile(p, alpha, evidence.Book{Member: "bravo", Log: "bravo/log/1", Size: tree.N, Root: statement.Hash(tree.Hash)})
+		if err != nil {
+			t.Error(err)
+		}
+		edit(&r)
+		draft, err := statement.Draft(r)
+		if err != nil {
+			t.Error(err)
+		}
+		signed, err := statement.AddSignature(draft, signer)
+		if err != nil {
+			t.Error(err)
+		}
+		return &ententev1.ReconcileClosing{Checkpoint: raw, Reconciliation: signed}
+	}
+	as := func(*statement.Reconciliation) {}
+	bravo, charlie := w.keys("bravo").Statement, w.keys("charlie").Statement
+	played := &recipient{}
+	w.play("bravo", played)
+	for _, c := range []struct {
+		name, text string
+		answer     func(stream) *ententev1.ReconcileClosing
+	}{
+		{"all is well", "comes to another result", func(s stream) *ententev1.ReconcileClosing {
+			return honest(s, func(r *statement.Reconciliation) {
+				r.Only, r.Sides[0].Only, r.Sides[0].Matched = nil, 0, r.Sides[0].Leaves
+			}, bravo)
+		}},
+		{"another period", "comes to another result", func(s stream) *ententev1.ReconcileClosing {
+			return honest(s, func(r *statement.Reconciliation) { r.Since = r.Since.Add(time.Second) }, bravo)
+		}},
+		{"another's signature", "is not good", func(s stream) *ententev1.ReconcileClosing { return honest(s, as, charlie) }},
+		{"no signature", "is not good", func(s stream) *ententev1.ReconcileClosing {
+			c := honest(s, as, bravo)
+			text, _, _ := strings.Cut(string(c.GetReconciliation()), "— ")
+			c.Reconciliation = []byte(text)
+			return c
+		}},
+		{"another's checkpoint", "checkpoint of bravo is not good", func(s stream) *ententev1.ReconcileClosing {
+			c := honest(s, as, bravo)
+			c.Checkpoint = []byte(strings.Replace(string(raw), "bravo/log/1", "alpha/log/1", 1))
+			return c
+		}},
+		{"nothing", "ended the comparison without a result", func(s stream) *ententev1.ReconcileClosing { honest(s, as, bravo); return nil }},
+	} {
+		played.books = func(s stream) error { return s.Send(&ententev1.ReconcileResponse{Closing: c.answer(s)}) }
+		_, err := w.reconcile("alpha", w.Person("alpha"), "bravo")
+		wantFault(t, err, fault.Invalid, c.text)
+	}
+	if got := w.state("alpha"); strings.Contains(got.kinds(0), "reconciled") {
+		t.Errorf("alpha's log: %s", got.kinds(0))
+	}
+	// The truth, that bravo has nothing, is signed.
+	played.books = func(s stream) error { return s.Send(&ententev1.ReconcileResponse{Closing: honest(s, as, bravo)}) }
+	s, err := w.reconcile("alpha", w.Person("alpha"), "bravo")
+	if err != nil || s.Terms.Agrees() || s.Terms.Sides[0].Only != 2 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
