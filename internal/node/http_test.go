@@ -449,6 +449,9 @@ func TestStrangers(t *testing.T) {
 	if got := request(t, http.MethodGet, url+"/checkpoint", nil); got.status != 200 {
 		t.Errorf("beside slow requests: %d", got.status)
 	}
+	if err := first.SetReadDeadline(begun.Add(4 * limit.PublicCall)); err != nil {
+		t.Fatal(err)
+	}
 	resp, err := http.ReadResponse(bufio.NewReader(first), nil)
 	if err != nil || resp.StatusCode != 408 {
 		t.Errorf("a slow body: %v, %v", resp, err)
