@@ -77,7 +77,7 @@ func (p *program) disclose(ctx context.Context, index int64, fields words, out s
 			NotProved []string `json:"not_proved"`
 		}{index, append([]string{}, fields...), out, verdict.Named.String(), claims, append([]string{}, verdict.NotProved...)})
 	}
-	p.fields(field{"leaf", index}, field{"opened", words(fields).join()}, field{"file", out}, field{"charter", verdict.Named.String()})
+	p.fields(field{"leaf", index}, field{"opened", fields.join()}, field{"file", out}, field{"charter", verdict.Named.String()})
 	for _, n := range verdict.NotProved {
 		p.note("not proved: %s\n", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"entente.example/internal/checkpoint"
+	"entente.example/internal/evidence"
 	"entente.example/internal/fault"
 	"entente.example/internal/node"
 	"entente.example/internal/store"
@@ -92,11 +93,12 @@ func (p *program) witnesses(ctx context.Context) error {
 	if p.json {
 		return p.emit(witnessingOf(w, now))
 	}
-	p.fields(field{"log", w.Log}, field{"leaves", fmt.Sprintf("%d, of which a quorum has co-signed %d", w.Leaves, w.Cosigned)},
-		field{"quorum", fmt.Sprintf("%d of %d witnesses", w.Quorum, len(w.Witnesses))}, field{"last quorum", w.Since}, field{"patience", patienceLeft(w, now)})
+	about := []field{{"log", w.Log}, {"leaves", fmt.Sprintf("%d, of which a quorum has co-signed %d", w.Leaves, w.Cosigned)},
+		{"quorum", fmt.Sprintf("%d of %d witnesses", w.Quorum, len(w.Witnesses))}, {"last quorum", w.Since}, {"patience", patienceLeft(w, now)}}
 	if w.Stopped != nil {
-		p.fields(field{"signing", styled(bad.Render("stopped: this log contradicted itself"))})
+		about = append(about, field{"signing", styled(bad.Render("stopped: this log contradicted itself"))})
 	}
+	p.fields(about...)
 	rows := make([][]any, 0, len(w.Witnesses))
 	for _, one := range w.Witnesses {
 		rows = append(rows, []any{one.Name, one.Size, w.Leaves - one.Size, one.At, one.Asked, problem(one)})
@@ -167,7 +169,9 @@ backup, when two copies of it run, or when somebody shows different logs to
 different members. The two signed checkpoints are the proof; nobody can forge it.
 
 Forks lists the logs that forked and what each proof proves. With -o it writes a
-proof into a new file; name the log with --log if there are several.
+proof into a new file, with the charter and cards that name the log's keys, so that
+"entente evidence verify" needs nothing else; name the log with --log if there
+are several.
 
 With --json: an object a line with log, sha256 (of the proof), says.`,
 		Example: `entente audit forks
@@ -198,7 +202,7 @@ func (p *program) forks(ctx context.Context, log, file string) error {
 		}
 	}
 	if file != "" {
-		return p.writeFork(list, file)
+		return p.writeFork(ctx, h, list, file)
 	}
 	for _, f := range list {
 		says, err := forkSays(w, f)
@@ -231,7 +235,8 @@ func forkSays(w *node.Witnessing, f store.Fork) (string, error) {
 	return proof.Check(w.Keys[f.Log].Log)
 }
 
-func (p *program) writeFork(list []store.Fork, file string) error {
+// writeFork writes a proof with the charter and cards that name the log's keys, so that it verifies without a home.
+func (p *program) writeFork(ctx context.Context, h *node.Home, list []store.Fork, file string) error {
 	switch len(list) {
 	case 0:
 		return fault.New(fault.NotFound, "see them with: entente audit forks", "there is no such proof")
@@ -239,13 +244,22 @@ func (p *program) writeFork(list []store.Fork, file string) error {
 	default:
 		return fault.New(fault.Misused, "name one with --log LOG", "there are %d proofs", len(list))
 	}
-	if err := writeFile(file, list[0].Raw, false); err != nil {
+	history, err := h.History(ctx)
+	if err != nil {
+		return err
+	}
+	raw, verdict, err := evidence.ForkProof(history, list[0].Raw, p.now())
+	if err != nil {
+		return fault.New(fault.Invalid, "run: entente audit verify", "the proof about %s: %w", list[0].Log, err)
+	}
+	if err := writeFile(file, raw, false); err != nil {
 		return err
 	}
 	if p.json {
-		return p.emit(forkJSON{list[0].Log, list[0].Hash.String(), ""})
+		return p.emit(forkJSON{list[0].Log, list[0].Hash.String(), verdict.Claims[0].Says})
 	}
 	p.printf("the proof that %s contradicted itself stands in %s\n", list[0].Log, file)
+	p.next("entente evidence verify " + file + " --charter " + verdict.Named.String())
 	return nil
 }
 

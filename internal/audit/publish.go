@@ -105,12 +105,18 @@ func (l *Log) recover(ctx context.Context) error {
 		if err := s.write(at, h); err != nil { // or before the head was synced
 			return err
 		}
-		if stopped := l.Stopped() != nil; stopped { // nothing is signed any more; reading goes on
-			return nil
-		}
-		_, err = l.sign(ctx, h.Tree, now.signed)
+		return l.catchUp(ctx, h.Tree, now.signed)
 	}
-	return err
+	return nil
+}
+
+// catchUp signs the checkpoint that a crash left out. A log that was stopped is still opened, to be read.
+func (l *Log) catchUp(ctx context.Context, t tlog.Tree, last time.Time) error {
+	if l.Stopped() == nil {
+		_, err := l.sign(ctx, t, last)
+		return err
+	}
+	return nil
 }
 
 // origin is the log's name, such as alpha/log/1.

@@ -171,8 +171,8 @@ func TestAnswer(t *testing.T) {
 type grown struct{ hashes []tlog.Hash }
 
 func (g *grown) add(leaf string) {
-	n := tlog.StoredHashCount(int64(0))
-	for n = 0; tlog.StoredHashCount(n) < int64(len(g.hashes)); n++ {
+	n := int64(0)
+	for ; tlog.StoredHashCount(n) < int64(len(g.hashes)); n++ {
 	}
 	h, err := tlog.StoredHashes(n, []byte(leaf), g)
 	if err != nil {

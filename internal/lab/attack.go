@@ -117,14 +117,15 @@ func (f *forger) leaves() (list [][]byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var body []byte
 		if err := rows.Scan(&body); err != nil {
-			return nil, errors.Join(err, rows.Close())
+			return nil, err
 		}
 		list = append(list, body)
 	}
-	return list, errors.Join(rows.Err(), rows.Close())
+	return list, rows.Err()
 }
 
 // grow writes the whole tree anew.
@@ -174,11 +175,19 @@ func CopyFolder(from, to string) error {
 	if err := os.RemoveAll(to); err != nil {
 		return fmt.Errorf("copy folder: %w", err)
 	}
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
+	root, err := os.OpenRoot(from)
+	if err != nil {
+		return fmt.Errorf("copy folder: %w", err)
+	}
+	err = errors.Join(copyInto(root, to), root.Close())
+	if err != nil {
+		return fmt.Errorf("copy folder: %w", err)
+	}
+	return nil
+}
+
+func copyInto(root *os.Root, to string) error {
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -186,18 +195,14 @@ func CopyFolder(from, to string) error {
 		if err != nil {
 			return err
 		}
-		target := filepath.Join(to, rel)
+		target := filepath.Join(to, filepath.FromSlash(path))
 		if d.IsDir() {
 			return os.MkdirAll(target, info.Mode().Perm())
 		}
-		b, err := os.ReadFile(path)
+		b, err := root.ReadFile(path)
 		if err != nil {
 			return err
 		}
 		return os.WriteFile(target, b, info.Mode().Perm())
 	})
-	if err != nil {
-		return fmt.Errorf("copy folder: %w", err)
-	}
-	return nil
 }
