@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 func (p *program) charterCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "charter",
-		Short: "Found an alliance: draft, sign, adopt and show its charter",
+		Short: "Found an alliance and change it: draft, amend, sign, adopt and show its charter",
 		Long: `The charter says who the members of an alliance are. All founders sign it; it
 takes e-mail and a telephone, and nobody in the middle has to be trusted:
 
@@ -27,11 +28,13 @@ takes e-mail and a telephone, and nobody in the middle has to be trusted:
    and mails the signed file to all
 4. everybody merges the signed files and adopts the charter (charter adopt)
 
-docs/founding.md is this procedure with all its commands.`,
+docs/founding.md is this procedure with all its commands. Later changes (who is
+suspended, admitted, or leaves) are decided by a quorum: see "entente charter
+amend".`,
 		Example: `entente charter draft alpha.card bravo.card --alliance north-sea -o founding.txt
 entente charter sign founding.txt
 entente charter adopt founding-alpha.txt founding-bravo.txt`,
-	}, p.charterDraft(), p.charterSign(), p.charterAdopt(), p.charterShow())
+	}, p.charterDraft(), p.charterAmend(), p.charterSign(), p.charterAdopt(), p.charterShow())
 }
 
 func (p *program) charterDraft() *cobra.Command {
@@ -123,7 +126,7 @@ func (p *program) charterSign() *cobra.Command {
 	var yes, force bool
 	cmd := &cobra.Command{
 		Use:   "sign FILE",
-		Short: "Compare the fingerprints, and sign the charter in a founding file",
+		Short: "Sign a charter in a founding file, or a change in an amendment file",
 		Long: `Sign shows every founder's name, address and fingerprint, and asks whether they
 were compared. Call each founder at a number that you have from elsewhere, and
 have the fingerprint read out to you. This is the one moment at which trust
@@ -132,10 +135,15 @@ enters; everything later is checked against what is signed here.
 Then the member's signature is added to the file, in place or to -o FILE.
 Scripts, which cannot telephone, say --yes.
 
+An amendment file is signed likewise, after its content is shown. A member signs
+only one change above each version of the charter until that change's adopt_by
+has passed, and the home remembers which.
+
 What comes next: mail the signed file to all; adopt with "entente charter adopt"
 when you have everybody's.
 
-With --json: file, alliance, sha256, founders.`,
+With --json: file, alliance, sha256, founders; of an amendment: file, change,
+member, version, sha256, adopt_by, signed, missing.`,
 		Example: `entente charter sign founding.txt
 entente charter sign founding.txt -o founding-alpha.txt`,
 		Args: args("FILE"),
@@ -154,9 +162,12 @@ entente charter sign founding.txt -o founding-alpha.txt`,
 }
 
 func (p *program) signCharter(ctx context.Context, path, target string, replace, yes bool) error {
-	file, err := readFile(path, limit.Founding)
+	file, err := readFile(path, limit.AmendmentFile)
 	if err != nil {
 		return err
+	}
+	if node.IsAmendment(file) {
+		return p.signAmendment(ctx, file, target, replace, yes)
 	}
 	f, err := node.ReadFounding(file)
 	if err != nil {
@@ -314,11 +325,14 @@ func yesNo(b bool) styled {
 func (p *program) charterAdopt() *cobra.Command {
 	return &cobra.Command{
 		Use:   "adopt FILE...",
-		Short: "Merge the signatures of several founding files, and join the alliance",
+		Short: "Merge the signatures of several files, and join or change the alliance",
 		Long: `Adopt merges the signatures of several copies of one founding file. If none is
 missing, the alliance is this member's own from now on: its node will talk to
 exactly these members, with exactly these keys. Adopting it again changes
 nothing.
+
+Amendment files are adopted likewise: one member is enough, its node tells all
+others. A newcomer adopts the amendment that admits it.
 
 What comes next: add people ("entente person add"), and agree on what may be
 shared ("entente agreement draft").
@@ -327,9 +341,12 @@ With --json: as "charter show".`,
 		Example: `entente charter adopt founding-alpha.txt founding-bravo.txt`,
 		Args:    args("FILE..."),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			files, err := readFiles(given, limit.Founding)
+			files, err := readFiles(given, limit.AmendmentFile)
 			if err != nil {
 				return err
+			}
+			if len(files) > 0 && node.IsAmendment(files[0]) {
+				return p.adoptAmendment(cmd.Context(), files)
 			}
 			h, err := p.change(cmd.Context())
 			if err != nil {
@@ -357,7 +374,11 @@ func (p *program) charterShow() *cobra.Command {
 they are reached, the fingerprints of their cards, and their standing. Only
 members in good standing may exchange documents.
 
-With --json: alliance, sha256, self, and members (name, address, jurisdiction,
+While the charter is forked, show says which two versions there are, and who is
+in doubt.
+
+With --json: alliance, sha256, version, fork if there is one (of_sha256, sha256,
+concerned), self, and members (name, address, jurisdiction,
 standing, fingerprint, card_sha256), and if there are any, outside_witnesses
 (name, url, key, mldsa_key) and auditors.`,
 		Example: `entente charter show
@@ -396,12 +417,18 @@ func (p *program) showCharter(self string, h *member.History) error {
 		return p.emit(struct {
 			Alliance string       `json:"alliance"`
 			Hash     string       `json:"sha256"`
+			Version  int64        `json:"version"`
+			Fork     *forkJSON    `json:"fork,omitempty"`
 			Self     string       `json:"self"`
 			Members  []memberJSON `json:"members"`
 			besideJSON
-		}{h.Name(), h.Newest().String(), self, list, beside(h.Charter().Terms)})
+		}{h.Name(), h.Newest().String(), h.Version(), describeFork(h), self, list, beside(h.Charter().Terms)})
 	}
-	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"we are", self})
+	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"version", fmt.Sprint(h.Version())}, field{"we are", self})
+	if fork := h.Fork(); fork != nil {
+		p.printf("\n%s %s\n", styled(bad.Render("the charter is forked:")), fork.String())
+		p.next("those who did not sign both settle it: " + p.self() + " charter amend settle -o settle.txt")
+	}
 	p.printf("\n")
 	var rows [][]any
 	for _, m := range h.Members() {

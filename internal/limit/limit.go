@@ -19,6 +19,8 @@ const (
 	Charter = 256 << 10
 	// Founding bounds a founding file: one charter and the cards of all its members.
 	Founding = Charter + Members*Statement
+	// AmendmentFile bounds an amendment file: for a newcomer it holds a founding file's content, and what has changed since.
+	AmendmentFile = Founding + 16<<20
 	// Header bounds an age header. A hybrid stanza takes 1.6 KiB, 64 of them 100 KiB.
 	Header = 128 << 10
 	// Inner bounds the header inside the age plaintext: a hash, a salt, a name and a media type.
@@ -194,6 +196,9 @@ const (
 	KeyRetirement = 30 * 24 * time.Hour
 	// Adoption is how long a draft of a charter waits for its signatures.
 	Adoption = 90 * 24 * time.Hour
+	// AmendmentWait is how long a draft of an amendment waits for its signatures, unless its author says otherwise. Until then its signers
+	// sign no other one above the same version, so it is two weeks and not three months.
+	AmendmentWait = 14 * 24 * time.Hour
 )
 
 // The wire.
