@@ -1,8 +1,13 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/node"
 	"entente.example/internal/statement"
 )
 
@@ -25,7 +30,7 @@ and runs "entente charter draft".
 With --json: member, version, address, jurisdiction, fingerprint, sha256, file.`,
 		Example: `entente card
 entente card -o alpha.card`,
-		Args: args(),
+		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			h, err := p.read(cmd.Context())
 			if err != nil {
@@ -46,7 +51,95 @@ entente card -o alpha.card`,
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the FILE to write the card to")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there already")
+	cmd.AddCommand(p.cardRenew(), p.cardAdopt())
 	return cmd
+}
+
+func (p *program) cardRenew() *cobra.Command {
+	var o node.RenewOptions
+	var compromised bool
+	var since string
+	cmd := &cobra.Command{
+		Use:   "renew",
+		Short: "Replace this member's statement key, with a new card",
+		Long: `Renew gives this member a new statement key, and a card that says so. Nobody else
+can do it, and it takes the recovery key, which "entente init" wrote outside the
+home. The node must be stopped; when it runs again it tells all others.
+
+What was signed with the old key is accepted for 30 more days. If somebody else
+may have had it, say --compromised --since TIME: then nothing that is signed with
+it is accepted any more, and evidence counts only what witnesses saw before.
+
+What comes next: take the recovery key offline again, and start the node.
+
+With --json: as "card".`,
+		Example: `entente card renew --recovery /media/key/alpha.key
+entente card renew --recovery /media/key/alpha.key --compromised \
+--since 2026-11-23T09:00:00Z`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if compromised != (since != "") {
+				return fault.New(fault.Misused, "say both, or neither", "--compromised and --since TIME belong together")
+			}
+			if since != "" {
+				t, err := time.Parse(time.RFC3339, since)
+				if err != nil {
+					return fault.New(fault.Misused, "write it as 2026-11-23T09:00:00Z", "%.80q is no time", since)
+				}
+				o.CompromisedSince = t
+			}
+			h, err := p.change(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			card, err := h.RenewCard(cmd.Context(), p.now(), o)
+			if err != nil {
+				return err
+			}
+			if err := p.showCard(card, ""); err != nil {
+				return err
+			}
+			p.next("take the recovery key offline again", p.self()+" node")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&o.RecoveryFile, "recovery", "", "the FILE with the recovery key (required)")
+	cmd.Flags().BoolVar(&compromised, "compromised", false, "somebody else may have had the old key")
+	cmd.Flags().StringVar(&since, "since", "", "since what TIME, such as 2026-11-23T09:00:00Z")
+	required(cmd, "recovery")
+	return cmd
+}
+
+func (p *program) cardAdopt() *cobra.Command {
+	return &cobra.Command{
+		Use:   "adopt FILE...",
+		Short: "Take in newer cards of other members, which they mailed",
+		Long: `Adopt takes in newer cards of members. Nodes tell each other of their cards by
+themselves; it is for a card that came by mail, because its owner's node cannot
+be reached at its old address, say. Each is verified against the cards before it.
+Adopting a card again changes nothing.
+
+With --json: as "charter show".`,
+		Example: `entente card adopt bravo-2.card`,
+		Args:    args("FILE..."),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cards, err := readFiles(given, limit.Statement)
+			if err != nil {
+				return err
+			}
+			h, err := p.change(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			out, err := h.AdoptCards(cmd.Context(), p.now(), cards...)
+			if err != nil {
+				return err
+			}
+			return p.showCharter(h.Config.Member, out.History)
+		},
+	}
 }
 
 func (p *program) showCard(card *statement.Signed[statement.Card], file string) error {

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -149,4 +150,48 @@ func mustHash(t *testing.T, file []byte) statement.Hash {
 		t.Fatal(err)
 	}
 	return f.Amendment.Hash
+}
+
+// TestRenewCard gives alpha a new statement key: refused beside a running node and without the recovery key; what was sent before is
+// delivered, and so is what is sent after. A crash before or after the transaction leaves one key with its card.
+func TestRenewCard(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.start("alpha")
+	key := filepath.Join(filepath.Dir(w.Home("alpha")), "recovery", "alpha.key")
+	_, err := w.home("alpha").RenewCard(t.Context(), time.Now(), node.RenewOptions{RecoveryFile: key})
+	wantFault(t, err, fault.Conflict, "a node is using")
+	before := w.send("alpha", submission("bravo"), []byte("before"))[0]
+	w.stop("alpha")
+	h := w.home("alpha")
+	_, err = h.RenewCard(t.Context(), time.Now(), node.RenewOptions{RecoveryFile: filepath.Join(filepath.Dir(key), "bravo.key")})
+	wantFault(t, err, fault.Invalid, "expected \"alpha/recovery\"")
+	old := h.Keys.Statement.Public
+	card, err := h.RenewCard(t.Context(), time.Now(), node.RenewOptions{RecoveryFile: key})
+	if err != nil || card.Terms.Statement == old || h.Keys.Statement.Public != card.Terms.Statement {
+		t.Fatalf("renewed: %v, %v", card, err)
+	}
+
+	// As a crash leaves it: after the transaction, and before it.
+	next := filepath.Join(h.Dir, "card.next")
+	for _, c := range []struct {
+		card *statement.Signed[statement.Card]
+		want string
+	}{{card, card.Terms.Statement}, {func() *statement.Signed[statement.Card] { c, _ := w.renewed("alpha", time.Now(), false); return c }(), card.Terms.Statement}} {
+		if err := os.WriteFile(next, c.card.Raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := w.home("alpha")
+		own, err := again.Card()
+		if err != nil || own.Terms.Statement != c.want || again.Keys.Statement.Public != c.want {
+			t.Errorf("after a crash the home has the key %s and the card %v, %v", again.Keys.Statement.Public, own, err)
+		}
+		if _, err := os.Lstat(next); err == nil {
+			t.Error("the next card is still there")
+		}
+	}
+	w.start("alpha", "bravo")
+	w.knows("bravo", func(h *member.History) bool { m, _ := h.Member("alpha"); return m.Card == card.Hash })
+	w.await("alpha", before, "delivered")
+	w.await("alpha", w.send("alpha", submission("bravo"), []byte("after"))[0], "delivered")
 }

@@ -141,6 +141,13 @@ func OpenHome(ctx context.Context, dir string) (*Home, error) {
 	if h.DB, err = store.Open(ctx, h.Dir); err != nil {
 		return nil, fmt.Errorf("open home: %w", err)
 	}
+	renewed, err := h.finishRenewal(ctx)
+	if err == nil && renewed {
+		h.Keys, err = identity.Load(h.Dir, h.Config.Member)
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.DB.Close())
+	}
 	if h.Log, err = audit.OpenLog(ctx, h.DB, filepath.Join(h.Dir, headDir), audit.Keys{Ed25519: h.Keys.Log, MLDSA: h.Keys.LogMLDSA}); err != nil {
 		return nil, errors.Join(err, h.DB.Close())
 	}
