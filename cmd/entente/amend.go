@@ -31,9 +31,9 @@ suspend MEMBER     nobody exchanges documents with it any more
 reinstate MEMBER   it is in good standing again
 admit --card FILE  a newcomer becomes a member; it signs as well
 leave              this member leaves, for ever; it signs alone
-settle             ends a fork of the charter: two changes above one version, both
-                   validly signed. Signed without those who signed both, whom it
-                   suspends.
+settle             ends a fork of the charter: two changes above one version,
+                   both validly signed. Signed without those who signed both,
+                   whom it suspends.
 
 Exactly those who are listed with --signers sign; by default everybody who may.
 No change gives a member another key: that only the member itself can do, with
@@ -212,16 +212,16 @@ func nonNil(list []string) []string {
 	return list
 }
 
-type forkJSON struct {
+type charterForkJSON struct {
 	Of        string   `json:"of_sha256"`
 	Hashes    []string `json:"sha256"`
 	Concerned []string `json:"concerned"`
 }
 
-func describeFork(h *member.History) *forkJSON {
+func describeFork(h *member.History) *charterForkJSON {
 	f := h.Fork()
 	if f == nil {
 		return nil
 	}
-	return &forkJSON{f.Of.String(), []string{f.Hashes[0].String(), f.Hashes[1].String()}, f.Concerned}
+	return &charterForkJSON{f.Of.String(), []string{f.Hashes[0].String(), f.Hashes[1].String()}, f.Concerned}
 }

@@ -415,12 +415,12 @@ func (p *program) showCharter(self string, h *member.History) error {
 			list = append(list, memberJSON{m.Name, m.Address, m.Jurisdiction, m.Standing, statement.Fingerprint(m.Card), m.Card.String()})
 		}
 		return p.emit(struct {
-			Alliance string       `json:"alliance"`
-			Hash     string       `json:"sha256"`
-			Version  int64        `json:"version"`
-			Fork     *forkJSON    `json:"fork,omitempty"`
-			Self     string       `json:"self"`
-			Members  []memberJSON `json:"members"`
+			Alliance string           `json:"alliance"`
+			Hash     string           `json:"sha256"`
+			Version  int64            `json:"version"`
+			Fork     *charterForkJSON `json:"fork,omitempty"`
+			Self     string           `json:"self"`
+			Members  []memberJSON     `json:"members"`
 			besideJSON
 		}{h.Name(), h.Newest().String(), h.Version(), describeFork(h), self, list, beside(h.Charter().Terms)})
 	}

@@ -10,6 +10,9 @@ import (
 	ententev1 "entente.example/proto/entente/v1"
 )
 
+// Current judges the keys of a signature as a node does online.
+var Current = current
+
 // Attempt makes one attempt at an item as the outbox read it, however long ago that was.
 func (h *Home) Attempt(ctx context.Context, o store.Outgoing) {
 	n := &node{Home: h, log: slog.New(slog.DiscardHandler), now: time.Now, wake: make(chan struct{}, 1)}

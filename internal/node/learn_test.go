@@ -273,3 +273,21 @@ func (w *world) recovery(m string) *statement.Key {
 	}
 	return key
 }
+
+// TestRetiredKey asks about a key that was replaced: it is accepted for 30 days, and not after.
+func TestRetiredKey(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	old := []string{statement.KeyID(w.keys("bravo").Statement.Public)}
+	card, key := w.renewed("bravo", time.Now(), false)
+	h := w.learn("alpha", nil, [][]byte{card.Raw}).History
+	for _, test := range []struct {
+		by    []string
+		after time.Duration
+		ok    bool
+	}{{old, 0, true}, {old, 29 * 24 * time.Hour, true}, {old, 31 * 24 * time.Hour, false}, {[]string{statement.KeyID(key.Public)}, 31 * 24 * time.Hour, true}} {
+		if err := node.Current(h, "bravo", test.by, time.Now().Add(test.after)); (err == nil) != test.ok {
+			t.Errorf("%v after %s: %v", test.by, test.after, err)
+		}
+	}
+}
