@@ -377,8 +377,11 @@ members in good standing may exchange documents.
 While the charter is forked, show says which two versions there are, and who is
 in doubt.
 
-With --json: alliance, sha256, version, fork if there is one (of_sha256, sha256,
-concerned), self, and members (name, address, jurisdiction,
+Evidence is verified with the hash of the founding charter, which stays the same
+whatever changes later.
+
+With --json: alliance, founding_sha256, sha256, version, fork if there is one
+(of_sha256, sha256, concerned), self, and members (name, address, jurisdiction,
 standing, fingerprint, card_sha256), and if there are any, outside_witnesses
 (name, url, key, mldsa_key) and auditors.`,
 		Example: `entente charter show
@@ -416,15 +419,19 @@ func (p *program) showCharter(self string, h *member.History) error {
 		}
 		return p.emit(struct {
 			Alliance string           `json:"alliance"`
+			Founding string           `json:"founding_sha256"`
 			Hash     string           `json:"sha256"`
 			Version  int64            `json:"version"`
 			Fork     *charterForkJSON `json:"fork,omitempty"`
 			Self     string           `json:"self"`
 			Members  []memberJSON     `json:"members"`
 			besideJSON
-		}{h.Name(), h.Newest().String(), h.Version(), describeFork(h), self, list, beside(h.Charter().Terms)})
+		}{h.Name(), h.Alliance().String(), h.Newest().String(), h.Version(), describeFork(h), self, list, beside(h.Charter().Terms)})
 	}
 	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"version", fmt.Sprint(h.Version())}, field{"we are", self})
+	if h.Version() > 1 {
+		p.fields(field{"founding", h.Alliance().String()})
+	}
 	if fork := h.Fork(); fork != nil {
 		p.printf("\n%s %s\n", styled(bad.Render("the charter is forked:")), fork.String())
 		p.next("those who did not sign both settle it: " + p.self() + " charter amend settle -o settle.txt")
