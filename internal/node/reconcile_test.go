@@ -109,7 +109,7 @@ func TestReconcileOpen(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
 	w.staff("alpha", "rita", "reader")
-	w.start("alpha")
+	w.start("alpha", "charlie") // who co-signs
 	ref := w.send("alpha", submission("bravo"), []byte("one"))[0]
 	_, err := w.reconcile("alpha", w.Person("alpha"), "bravo")
 	wantFault(t, err, fault.Transient, "bravo does not answer")
