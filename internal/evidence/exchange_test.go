@@ -162,6 +162,8 @@ func TestWitnessedTime(t *testing.T) {
 		{"replaced, not witnessed", func(s *story) { s.witness = nil }, func(w *world) { w.renew("alpha", at(60), newStatement) }, "out of use since"},
 		{"replaced, used when it was long retired", func(s *story) { s.created = at(60 * 24 * 31) }, func(w *world) { w.renew("alpha", at(-1), newStatement) }, "out of use since"},
 		{"log key compromised later", func(*story) {}, lose(func(p *party) string { return p.logPQ.Public }, at(60), newLog), ""},
+		{"log key compromised, and only the other party saw the leaf before", func(s *story) { s.witness = []string{"alpha", "bravo"} },
+			lose(func(p *party) string { return p.log.Public }, at(60), newLog), "the word of the other party alone"},
 		{"log key compromised before", func(s *story) { s.delay = 2 * time.Hour }, lose(func(p *party) string { return p.log.Public }, at(60), newLog), "no quorum saw the leaf before"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,6 +187,26 @@ func TestWitnessedTime(t *testing.T) {
 
 func newLog(p *party) {
 	p.log, p.logPQ = key(p.tb, "alpha/log/2", "alpha/log/2"), pqKey(p.tb, "alpha/log/2", "alpha/log/2")
+}
+
+// A party cannot make a leaf older than a quorum of others says, also where one witness is enough.
+func TestPartyDatesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "alpha", "bravo", "charlie")
+	parts := w.tell(w.usual())
+	early, late := at(-60), at(3)
+	parts.Leaves[0] = w.prove("alpha", 1, word{"bravo", early}, word{"charlie", late})
+	_, v, err := parts.Build(now)
+	must(t, err)
+	if l := v.Claims[0].Leaves[0]; l.Kind != string(statement.EventReleased) || !l.Since.Equal(late) || l.OnlyParties || len(l.By) != 2 {
+		t.Errorf("bravo said %s and charlie %s: %+v", early, late, l)
+	}
+	parts.Leaves[0] = w.prove("alpha", 1, word{"bravo", early})
+	_, v, err = parts.Build(now)
+	must(t, err)
+	if l := v.Claims[0].Leaves[0]; !l.Since.Equal(early) || !l.OnlyParties {
+		t.Errorf("only bravo said %s: %+v", early, l)
+	}
 }
 
 // A co-signature by a key that was stolen counts for nothing, since a thief could have dated it back.

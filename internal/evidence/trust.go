@@ -228,17 +228,40 @@ func (t *trust) weigh(p *proved, c *checkpoint.Checkpoint, keys checkpoint.Log) 
 		}
 	}
 	p.PQ = p.PQ && pq >= p.Needs
-	if len(counted) >= p.Needs {
-		p.Since = counted[p.Needs-1].Time
-	}
+	p.Since = t.quorumAt(counted, p.Needs)
 	return t.logKey(p, keys)
 }
 
-// logKey judges the keys of the log itself: those that were compromised prove only what a quorum saw before.
+// quorumAt is when the last of the first quorum gave its co-signature; zero if there are too few. list is sorted by time. The words of
+// parties count only where the others alone are no quorum: a party could give an earlier time than everybody else.
+func (t *trust) quorumAt(list []checkpoint.Cosignature, quorum int) time.Time {
+	var others []checkpoint.Cosignature
+	for _, co := range list {
+		if name, _ := strings.CutSuffix(co.Witness, "/witness"); !slices.Contains(t.parties, name) {
+			others = append(others, co)
+		}
+	}
+	if len(others) >= quorum {
+		list = others
+	}
+	if len(list) < quorum {
+		return time.Time{}
+	}
+	return list[quorum-1].Time
+}
+
+// logKey judges the keys of the log itself: those that were compromised prove only what a quorum saw before. The other party alone is
+// not enough, since it may be the thief: with the log's keys and its own it could make any leaf, for any time.
 func (t *trust) logKey(p *proved, keys checkpoint.Log) error {
 	for _, k := range t.h.Keys(p.owner) {
-		if (k.Vkey == keys.Ed25519 || k.Vkey == keys.MLDSA) && !k.Compromised.IsZero() && (p.Since.IsZero() || !p.Since.Before(k.Compromised)) {
+		if k.Vkey != keys.Ed25519 && k.Vkey != keys.MLDSA || k.Compromised.IsZero() {
+			continue
+		}
+		if p.Since.IsZero() || !p.Since.Before(k.Compromised) {
 			return fmt.Errorf("the log's key %s is compromised since %s, and no quorum saw the leaf before", k.ID, k.Compromised.Format(time.RFC3339))
+		}
+		if p.OnlyParties {
+			return fmt.Errorf("the log's key %s is compromised since %s, and that the leaf was there before is the word of the other party alone", k.ID, k.Compromised.Format(time.RFC3339))
 		}
 	}
 	return nil
