@@ -286,6 +286,9 @@ func (l *Log) publish(ctx context.Context, renew bool) ([]byte, error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := l.Stopped(); err != nil { // while we waited
+		return nil, err
+	}
 	s := l.slots()
 	at := s.newest()
 	if at < 0 {

@@ -317,6 +317,32 @@ func TestRenewAndStop(t *testing.T) {
 	}
 }
 
+// TestStopWaits stops a log while a round waits for another process: that round signs nothing, and Stop returns only when nobody can be signing.
+func TestStopWaits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).open()
+	b.add(1)
+	unlock := must[func()](t)(lock(t.Context(), b.head()))
+	signed, stopped := make(chan error, 1), make(chan error, 1)
+	go func() { _, err := b.log.Renew(t.Context()); signed <- err }()
+	time.Sleep(100 * time.Millisecond) // the round begins, and waits
+	go func() { stopped <- b.log.Stop([]byte("proof")) }()
+	for b.log.Stopped() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case err := <-stopped:
+		t.Errorf("Stop did not wait for who holds the lock: %v", err)
+		stopped <- err
+	case <-time.After(100 * time.Millisecond):
+	}
+	unlock()
+	if err := <-signed; err == nil || fault.Hint(err) == "" {
+		t.Errorf("a round under way signed after the log was stopped: %v", err)
+	}
+	check(t, <-stopped)
+}
+
 // TestOpenLogCreation stops the making of a head between its slots.
 func TestOpenLogCreation(t *testing.T) {
 	t.Parallel()

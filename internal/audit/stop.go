@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,14 @@ func (l *Log) Stop(proof []byte) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("stop log %s: %w", l.origin(), err)
 	}
+	// Whoever takes the lock from now on sees the file. Who holds it may still sign.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	unlock, err := lock(ctx, l.dir)
+	if err != nil {
+		return fmt.Errorf("stop log %s: %w", l.origin(), err)
+	}
+	unlock()
 	return nil
 }
 

@@ -211,7 +211,7 @@ func (w *Witness) swap(ctx context.Context, l *witnessed, k Known, c *opened, r 
 	a := judge(held, c, r)
 	a.Fork = contradiction(k.Log, held, c, r, oldRoot)
 	if a.Fork != nil && a.Status == StatusOK {
-		a = Answer{Status: StatusForbidden, Body: []byte("this log forked\n"), Fork: a.Fork} // cannot happen; never co-sign what contradicts
+		a = Answer{Status: StatusForbidden, Body: []byte("this log contradicts itself\n"), Fork: a.Fork}
 	}
 	if a.Status != StatusOK {
 		return a, nil
@@ -297,8 +297,9 @@ func contradiction(log checkpoint.Log, held head, c *opened, r checkpoint.Reques
 	if held.Note == nil || c.Note == nil {
 		return nil
 	}
-	if c.Tree.N < held.Tree.N || c.Tree.N == held.Tree.N && c.Tree.Hash != held.Tree.Hash {
-		return Contradiction(log, held.Note, c.Note, tlog.Hash{}, nil)
+	// What the two say by themselves comes first. It may be about a log that only grew, but dated the larger tree earlier.
+	if fork := Contradiction(log, held.Note, c.Note, tlog.Hash{}, nil); fork != nil {
+		return fork
 	}
 	if r.Old == held.Tree.N && len(oldRoot) == tlog.HashSize && !bytes.Equal(oldRoot, held.Tree.Hash[:]) {
 		return Contradiction(log, held.Note, c.Note, tlog.Hash(oldRoot), r.Proof)

@@ -240,6 +240,27 @@ func TestWitnessForked(t *testing.T) {
 	}
 }
 
+// A log that only grew, but says that the larger tree is the older one, contradicts itself, and is not co-signed.
+func TestWitnessDatedBack(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, "alpha/log/1").grow(9, "leaf")
+	w := newWitness(t, t.TempDir())
+	if a := w.add(h, h.request(0, 5, 10), nil); a.Status != StatusOK {
+		t.Fatalf("%d %q", a.Status, a.Body)
+	}
+	a := w.add(h, h.request(5, 9, 9), nil)
+	f, err := checkpoint.ParseFork(a.Fork)
+	if err == nil {
+		_, err = f.Check(h.log())
+	}
+	if a.Status != StatusForbidden || err != nil {
+		t.Errorf("%d %q, proof: %v", a.Status, a.Body, err)
+	}
+	if a := w.add(h, h.request(5, 9, 10), nil); a.Status != StatusOK {
+		t.Errorf("in the same second: %d %q", a.Status, a.Body)
+	}
+}
+
 // TestWitnessForeign co-signs a third party's log, whose checkpoint has extension lines, and lines of others.
 func TestWitnessForeign(t *testing.T) {
 	t.Parallel()

@@ -40,6 +40,7 @@ func (n *node) witnessFor(ctx context.Context, peer string, req *ententev1.Witne
 // A contradiction that shows is acted upon before the answer leaves.
 func (n *node) coSign(ctx context.Context, h *member.History, request, oldRoot []byte, whose func(owner string) bool, foreign map[string]string) (audit.Answer, error) {
 	var trouble error
+	var forked []byte // the proof that we have already
 	a, err := n.witness.Add(ctx, func(origin string) (audit.Known, bool) {
 		if vkey, ok := foreign[origin]; ok {
 			return audit.Known{Foreign: vkey}, true
@@ -48,14 +49,13 @@ func (n *node) coSign(ctx context.Context, h *member.History, request, oldRoot [
 		if !ok || owner == n.Config.Member || !whose(owner) {
 			return audit.Known{}, false
 		}
-		var forked []byte
 		forked, trouble = n.forkOf(ctx, origin)
 		return audit.Known{Log: log, Forked: forked}, true
 	}, request, oldRoot)
 	if err := errors.Join(trouble, err); err != nil {
 		return a, err
 	}
-	if a.Fork != nil && a.Status != audit.StatusForbidden {
+	if a.Fork != nil && forked == nil {
 		if err := n.learnFork(ctx, a.Fork, ""); err != nil {
 			n.log.Error("cannot keep the proof that a log forked", "log", a.Origin, "error", err)
 		}
