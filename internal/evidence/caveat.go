@@ -83,6 +83,7 @@ func (x *inquiry) caveats() {
 // agreed says what the agreement has to do with it. Evidence of a breach is evidence too, so nothing here makes a bundle not valid.
 func (x *inquiry) agreed(note func(format string, args ...any)) {
 	m := x.manifest.Terms
+	x.standing(note)
 	if x.agreement == nil {
 		note("What was agreed: the agreement %s is not in the file.", m.Agreement)
 		return
@@ -92,9 +93,6 @@ func (x *inquiry) agreed(note func(format string, args ...any)) {
 		if !slices.Contains(a.Parties, p) {
 			note("That the agreement covers it: %s is no party of %s.", p, a.Name)
 		}
-		if x.h.StandingAt(m.Charter, p) != statement.GoodStanding {
-			note("That it was allowed: as of the charter that the manifest names, %s was not in good standing.", p)
-		}
 	}
 	if !slices.Contains(a.Purposes, m.Purpose) {
 		note("That the agreement covers it: %s does not list the purpose %s.", a.Name, m.Purpose)
@@ -102,6 +100,22 @@ func (x *inquiry) agreed(note func(format string, args ...any)) {
 	if m.Created.Before(a.NotBefore) || m.Created.After(a.NotAfter) {
 		note("That the agreement covers it: %s was in force from %s to %s, and the manifest was made %s.", a.Name,
 			a.NotBefore.Format(time.RFC3339), a.NotAfter.Format(time.RFC3339), m.Created.Format(time.RFC3339))
+	}
+}
+
+// standing says who was not in good standing, and where the charter changed since the version that the sender chose to name.
+func (x *inquiry) standing(note func(format string, args ...any)) {
+	named, newest := x.manifest.Terms.Charter, x.h.Newest()
+	for _, p := range x.parties {
+		switch {
+		case x.h.StandingAt(named, p) != statement.GoodStanding:
+			note("That it was allowed: as of the charter that the manifest names, %s was not in good standing.", p)
+		case x.h.StandingAt(newest, p) != statement.GoodStanding:
+			note("That it was allowed: as of the newest charter in the file, %s is not in good standing. The manifest names an older one.", p)
+		}
+	}
+	if q := x.quorum(); q < x.h.Quorum() {
+		note("That enough members witnessed it by today's measure: a quorum is %d now, and was %d since the charter that the manifest names.", x.h.Quorum(), q)
 	}
 }
 

@@ -68,3 +68,28 @@ func TestNothingTooMuch(t *testing.T) {
 		}
 	}
 }
+
+// TestOlderCharter has the sender name a charter in which it was still in good standing: the file says that it is not any more.
+func TestOlderCharter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "alpha", "bravo", "charlie", "delta")
+	s := w.usual()
+	s.witness = []string{"bravo", "charlie", "delta"}
+	told := w.tell(s)
+	notes := func() string {
+		told.History = w.h
+		_, v, err := told.Build(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(v.NotProved, "\n")
+	}
+	const says = "alpha is not in good standing"
+	if got := notes(); strings.Contains(got, says) {
+		t.Error(got)
+	}
+	w.amend(at(30), statement.Suspend, "alpha", "bravo", "charlie", "delta")
+	if got := notes(); !strings.Contains(got, says) {
+		t.Error(got)
+	}
+}
