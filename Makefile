@@ -26,7 +26,7 @@ test: ## all tests
 # Not under the race detector: tests of data that have no concurrency, and of which each takes many seconds then, such as
 # vectors, and every bit of a file changed; and the one that kills processes, which are built without the detector.
 # -short lowers how often the tests of repetition and flood repeat, and nothing else.
-NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|TestConstantMemory|TestExport|TestVerifyExport.*|TestVerifyHomeFinds.*|TestVerifyHomeOfDamagedPages|TestKilledAtAnyMoment)$$
+NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|TestConstantMemory|TestExport|TestVerifyExport.*|TestVerifyHomeFinds.*|TestVerifyHomeMemory|TestEveryByte|TestParts|TestReportOfMany|TestWitnessKilled|TestVerifyHomeOfDamagedPages|TestKilledAtAnyMoment)$$
 
 race: ## the tests of internal/ under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -skip '$(NO_RACE)' ./internal/...

@@ -293,14 +293,19 @@ func (v *village) caught(culprits ...string) {
 	}
 }
 
-// trials is how many rollbacks and forks are tried, each at another place.
-const trials = 100
+// trials is how many rollbacks and forks are tried, each at another place; few of them where the race detector makes each ten times as slow.
+func trials() int {
+	if testing.Short() {
+		return 6
+	}
+	return 100
+}
 
 // TestRollbacks puts alpha's home back to what it was, at random places: everybody finds out within two rounds, with a proof.
 func TestRollbacks(t *testing.T) {
 	t.Parallel()
 	template := template(t)
-	for i := range trials {
+	for i := range trials() {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			v := settle(t, template, uint64(i))
@@ -333,7 +338,7 @@ func TestRollbacks(t *testing.T) {
 func TestForks(t *testing.T) {
 	t.Parallel()
 	template := template(t)
-	for i := range trials {
+	for i := range trials() {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			v := settle(t, template, uint64(i))
