@@ -15,7 +15,7 @@ var Current = current
 
 // Attempt makes one attempt at an item as the outbox read it, however long ago that was.
 func (h *Home) Attempt(ctx context.Context, o store.Outgoing) {
-	n := &node{Home: h, log: slog.New(slog.DiscardHandler), now: time.Now, wake: make(chan struct{}, 1)}
+	n := newNode(h, Options{Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	n.attempt(ctx, o)
 }
 
