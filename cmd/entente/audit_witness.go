@@ -169,9 +169,9 @@ backup, when two copies of it run, or when somebody shows different logs to
 different members. The two signed checkpoints are the proof; nobody can forge it.
 
 Forks lists the logs that forked and what each proof proves. With -o it writes a
-proof into a new file, with the charter and cards that name the log's keys, so that
-"entente evidence verify" needs nothing else; name the log with --log if there
-are several.
+proof into a new file, with the charter and cards that name the log's keys, so
+that "entente evidence verify" needs nothing else; name the log with --log if
+there are several.
 
 With --json: an object a line with log, sha256 (of the proof), says.`,
 		Example: `entente audit forks
