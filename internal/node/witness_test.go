@@ -183,6 +183,7 @@ func TestBadWitnesses(t *testing.T) {
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
+	w.patience("alpha", "") // the usual: four hours
 	w.start("alpha", "bravo", "charlie")
 	w.await("alpha", w.send("alpha", submission("bravo"), []byte("a document"))[0], "delivered")
 	w.cosigned("alpha")

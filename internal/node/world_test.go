@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/lab"
+	"entente.example/internal/limit"
 	"entente.example/internal/member"
 	"entente.example/internal/node"
 	"entente.example/internal/rpc"
@@ -49,6 +51,24 @@ func found(t *testing.T, members ...string) *world {
 	return foundWith(t, lab.Options{Members: members})
 }
 
+// patience says in a node's configuration how long it exchanges documents without co-signatures. The alliance was founded yesterday, and
+// a test that is about something else starts only the nodes that it needs: foundWith gives them all the patience that there is.
+func (w *world) patience(member, value string) {
+	w.t.Helper()
+	path := filepath.Join(w.Home(member), node.ConfigFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^witness_patience = ".*"$`)
+	if !line.Match(b) {
+		w.t.Fatalf("%s says nothing of witness_patience", path)
+	}
+	if err := os.WriteFile(path, line.ReplaceAll(b, []byte(`witness_patience = "`+value+`"`)), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // foundWith is found with more in the charter.
 func foundWith(t *testing.T, o lab.Options) *world {
 	t.Helper()
@@ -59,6 +79,9 @@ func foundWith(t *testing.T, o lab.Options) *world {
 		t.Fatal(err)
 	}
 	w := &world{World: lw, t: t}
+	for _, m := range members {
+		w.patience(m, limit.WitnessPatienceMost.String())
+	}
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Errorf("stop: %v", err)
