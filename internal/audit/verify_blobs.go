@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -25,25 +26,34 @@ type wantedBlob struct {
 
 // spool is a list of blobs in a temporary file, since it may be longer than memory should hold. It is written once, then read.
 type spool struct {
-	file *os.File
-	w    *bufio.Writer
-	n    int64
+	first bytes.Buffer // the records that fit into memory: most homes need no file, and a container may have no place for one
+	file  *os.File     // the others; nil if there are none
+	w     *bufio.Writer
+	n     int64
 }
 
 const spoolRecord = 2*sha256.Size + 8
 
-func newSpool() (*spool, error) {
-	f, err := os.CreateTemp("", "entente-verify-*")
-	if err != nil {
-		return nil, fmt.Errorf("make a temporary file: %w", err)
-	}
-	return &spool{file: f, w: bufio.NewWriterSize(f, 64<<10)}, nil
-}
+// spoolMemory is how much of a spool is kept in memory: 14,500 documents.
+const spoolMemory = 1 << 20
+
+func newSpool() *spool { return &spool{} }
 
 func (s *spool) add(b wantedBlob) error {
 	record := append(append(b.manifest[:], b.hash[:]...), make([]byte, 8)...)
 	binary.BigEndian.PutUint64(record[spoolRecord-8:], uint64(b.size))
 	s.n++
+	if s.file == nil && s.first.Len()+spoolRecord <= spoolMemory {
+		s.first.Write(record)
+		return nil
+	}
+	if s.file == nil {
+		f, err := os.CreateTemp("", "entente-verify-*")
+		if err != nil {
+			return fmt.Errorf("make a temporary file: %w", err)
+		}
+		s.file, s.w = f, bufio.NewWriterSize(f, 64<<10)
+	}
 	if _, err := s.w.Write(record); err != nil {
 		return fmt.Errorf("write to a temporary file: %w", err)
 	}
@@ -53,11 +63,14 @@ func (s *spool) add(b wantedBlob) error {
 // all gives what was added, in that order.
 func (s *spool) all() iter.Seq2[wantedBlob, error] {
 	return func(yield func(b wantedBlob, err error) bool) {
-		err := s.w.Flush()
-		if err == nil {
-			_, err = s.file.Seek(0, io.SeekStart)
+		var err error
+		r := io.Reader(bytes.NewReader(s.first.Bytes()))
+		if s.file != nil {
+			if err = s.w.Flush(); err == nil {
+				_, err = s.file.Seek(0, io.SeekStart)
+			}
+			r = io.MultiReader(r, bufio.NewReaderSize(s.file, 64<<10))
 		}
-		r := bufio.NewReaderSize(s.file, 64<<10)
 		record := make([]byte, spoolRecord)
 		for range s.n {
 			var b wantedBlob
@@ -79,8 +92,10 @@ func (s *spool) all() iter.Seq2[wantedBlob, error] {
 }
 
 func (s *spool) remove() {
-	_ = s.file.Close()
-	_ = os.Remove(s.file.Name()) // what stays behind holds hashes only
+	if s.file != nil {
+		_ = s.file.Close()
+		_ = os.Remove(s.file.Name()) // what stays behind holds hashes only
+	}
 }
 
 // verifyBlobs hashes every blob, outside any view, for that takes as long as the disk takes.

@@ -53,15 +53,12 @@ func VerifyHome(ctx context.Context, c Verification) (*Report, error) {
 	v := &homeVerifier{Verification: c, ctx: ctx, report: &Report{Checkpoint: -1}, roots: map[int64]tlog.Hash{}, agreements: map[statement.Hash]*statement.Agreement{}}
 	v.log, v.self = c.Keys.Origin(), logMember(c.Keys.Origin())
 	v.report.Log = v.log
-	var err error
-	if v.blobList, err = newSpool(); err != nil {
-		return nil, fmt.Errorf("verify home: %w", err)
-	}
+	v.blobList = newSpool()
 	defer v.blobList.remove()
 	// The head before, the database, the head after: so a node that publishes meanwhile gives no false alarm.
 	before := readSlotsBeside(c.HeadDir)
 	v.wantRoots(before)
-	err = v.DB.LongView(ctx, func(view *store.View) error {
+	err := v.DB.LongView(ctx, func(view *store.View) error {
 		v.view = view
 		v.verifyDatabase()
 		return nil
