@@ -99,17 +99,7 @@ func (t *trust) versions() []statement.Hash {
 func (t *trust) quorum() int {
 	least := limit.Members
 	for _, v := range t.versions() {
-		good := 0
-		for _, m := range t.h.Members() {
-			if t.h.StandingAt(v, m.Name) == statement.GoodStanding {
-				good++
-			}
-		}
-		q := 1
-		if good > 3 {
-			q = (good-1)/2 + 1
-		}
-		least = min(least, q)
+		least = min(least, t.h.QuorumAt(v))
 	}
 	return least
 }

@@ -242,6 +242,22 @@ func (h *History) Quorum() int {
 			good++
 		}
 	}
+	return quorum(good)
+}
+
+// QuorumAt is Quorum as of a charter or amendment of this alliance's chain.
+func (h *History) QuorumAt(charter statement.Hash) int {
+	good := 0
+	for _, m := range h.members {
+		if h.StandingAt(charter, m.Name) == statement.GoodStanding {
+			good++
+		}
+	}
+	return quorum(good)
+}
+
+// quorum is how many witnesses are one where so many members are in good standing.
+func quorum(good int) int {
 	if good <= 3 {
 		return 1
 	}
