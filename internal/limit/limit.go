@@ -111,8 +111,6 @@ const (
 	WitnessHurry = 2 * time.Second
 	// WitnessCall bounds one question to a witness.
 	WitnessCall = 10 * time.Second
-	// WitnessRetryMost bounds the pause after failed questions. It doubles from RetryFirst.
-	WitnessRetryMost = time.Minute
 	// WitnessLook is how often a node looks whether another program, such as a command beside it, has written to its log.
 	WitnessLook = 2 * time.Second
 	// Heartbeat is how often an idle log says again how large it is, so that its witnesses and its own node know that they still hear

@@ -327,10 +327,6 @@ func (n *node) sweep(ctx context.Context) error {
 		if _, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge)); err != nil {
 			n.log.Error("cannot drop old staging files", "error", err)
 		}
-		err := n.DB.Update(ctx, func(tx *store.Tx) error { _, err := tx.ThinCosigned(n.now()); return err })
-		if err != nil && ctx.Err() == nil {
-			n.log.Error("cannot thin out co-signed checkpoints", "error", err)
-		}
 		if hour%24 == 0 {
 			n.warn()
 		}

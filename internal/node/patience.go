@@ -108,6 +108,10 @@ func witnessNames(h *member.History, self string) (list []string) {
 			list = append(list, m.Witness.Name())
 		}
 	}
+	for _, w := range h.OutsideWitnesses() {
+		list = append(list, w.Name)
+	}
+	slices.Sort(list)
 	return list
 }
 

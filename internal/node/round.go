@@ -110,6 +110,7 @@ func (r *rounds) run(ctx context.Context) error {
 	defer look.Stop()
 	heartbeat := time.NewTicker(r.n.heartbeat)
 	defer heartbeat.Stop()
+	r.thin(ctx)
 	for {
 		if err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) }); err != nil && ctx.Err() == nil {
 			r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
@@ -121,10 +122,19 @@ func (r *rounds) run(ctx context.Context) error {
 		case <-look.C:
 			r.save(context.WithoutCancel(ctx), nil)
 		case <-heartbeat.C:
+			r.thin(ctx)
 			if _, err := r.n.Log.Renew(ctx); err != nil && ctx.Err() == nil {
 				r.n.log.Error("cannot sign the log again", "error", err)
 			}
 		}
+	}
+}
+
+// thin removes co-signed checkpoints that are not needed any more. A busy log gets several in a second.
+func (r *rounds) thin(ctx context.Context) {
+	err := r.n.DB.Update(ctx, func(tx *store.Tx) error { _, err := tx.ThinCosigned(r.n.now()); return err })
+	if err != nil && ctx.Err() == nil {
+		r.n.log.Error("cannot thin out co-signed checkpoints", "error", err)
 	}
 }
 
@@ -187,6 +197,7 @@ func (r *rounds) connect(ctx context.Context, h *member.History, known []store.W
 		if !slices.ContainsFunc(wanted, func(w *link) bool { return w.keys == l.keys }) {
 			l.stop()
 			delete(r.links, name)
+			r.target = nil // its lines may be among those of this round, and count no more
 		}
 	}
 	for _, l := range wanted {
