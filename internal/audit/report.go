@@ -85,37 +85,3 @@ func (r *Report) note(kind NoteKind, where, format string, args ...any) {
 
 // Note adds a note to the report.
 func (r *Report) Note(kind NoteKind, where, what string) { r.note(kind, where, "%s", what) }
-
-// frontier is the right edge of a growing tree: the roots of its complete subtrees, largest first.
-type frontier struct {
-	size  int64
-	roots []tlog.Hash
-}
-
-// add appends a leaf. It calls stored for each hash that the leaf completes, its own first, with level and number as in
-// tlog.StoredHashIndex, and goes on with what that returns.
-func (f *frontier) add(leaf tlog.Hash, stored func(level int, n int64, want tlog.Hash) tlog.Hash) {
-	h := stored(0, f.size, leaf)
-	n := f.size
-	for level := 1; n&1 == 1; level++ {
-		n >>= 1
-		last := len(f.roots) - 1
-		h = stored(level, n, tlog.NodeHash(f.roots[last], h))
-		f.roots = f.roots[:last]
-	}
-	f.roots = append(f.roots, h)
-	f.size++
-}
-
-// root is the root of the tree so far.
-func (f *frontier) root() tlog.Hash {
-	if f.size == 0 {
-		h, _ := tlog.TreeHash(0, nil) // reads nothing
-		return h
-	}
-	h := f.roots[len(f.roots)-1]
-	for i := len(f.roots) - 2; i >= 0; i-- {
-		h = tlog.NodeHash(f.roots[i], h)
-	}
-	return h
-}

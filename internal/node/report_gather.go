@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/audit"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/policy"
@@ -32,19 +33,19 @@ type gatherer struct {
 
 // leaves reads every leaf up to the checkpoint, and compares the root.
 func (g *gatherer) leaves(ctx context.Context, head *report.Report) error {
-	var tree edge
-	for tree.size < head.Log.Size {
+	var tree audit.Frontier
+	for tree.Size() < head.Log.Size {
 		err := g.home.DB.View(ctx, func(v *store.View) error {
-			page, err := v.Leaves(tree.size, int(min(head.Log.Size-tree.size, limit.Page)))
+			page, err := v.Leaves(tree.Size(), int(min(head.Log.Size-tree.Size(), limit.Page)))
 			if err == nil && len(page) == 0 {
-				err = unsound("the log ends after %d leaves, and its checkpoint names %d", tree.size, head.Log.Size)
+				err = unsound("the log ends after %d leaves, and its checkpoint names %d", tree.Size(), head.Log.Size)
 			}
 			for _, body := range page {
 				if err != nil {
 					break
 				}
-				index := tree.size
-				tree.add(tlog.RecordHash(body))
+				index := tree.Size()
+				tree.Add(tlog.RecordHash(body))
 				err = g.leaf(v, index, body, head)
 			}
 			return err
@@ -53,7 +54,7 @@ func (g *gatherer) leaves(ctx context.Context, head *report.Report) error {
 			return err
 		}
 	}
-	if got := tree.root().String(); got != head.Log.Root {
+	if got := tree.Root().String(); got != head.Log.Root {
 		return unsound("the %d leaves of the log hash to %s, and its checkpoint says %s", head.Log.Size, got, head.Log.Root)
 	}
 	return nil
@@ -332,32 +333,4 @@ func unnamed(text string, persons bool, person string) string {
 		return ""
 	}
 	return text
-}
-
-// edge is the right edge of a tree that grows leaf by leaf: the roots of its complete subtrees, largest first.
-type edge struct {
-	size  int64
-	roots []tlog.Hash
-}
-
-func (e *edge) add(h tlog.Hash) {
-	for n := e.size; n&1 == 1; n >>= 1 {
-		last := len(e.roots) - 1
-		h, e.roots = tlog.NodeHash(e.roots[last], h), e.roots[:last]
-	}
-	e.roots = append(e.roots, h)
-	e.size++
-}
-
-// root is that of RFC 9162, section 2.1.1.
-func (e *edge) root() tlog.Hash {
-	if e.size == 0 {
-		h, _ := tlog.TreeHash(0, nil) // reads nothing
-		return h
-	}
-	h := e.roots[len(e.roots)-1]
-	for _, left := range slices.Backward(e.roots[:len(e.roots)-1]) {
-		h = tlog.NodeHash(left, h)
-	}
-	return h
 }
