@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -147,19 +146,8 @@ func (p *program) agreed(ctx context.Context, f *node.AmendmentFile) error {
 	if f.Card != nil {
 		p.note("Call the newcomer at a number you know, and compare the fingerprint of its card:\n      %s\n", statement.Fingerprint(f.Card.Hash))
 	}
-	p.note("\nSign it? [y/N] ")
-	answered := make(chan string, 1)
-	go func() { // a read cannot be interrupted, but need not be waited for
-		answer, _ := bufio.NewReader(p.in).ReadString('\n') // no answer is no yes
-		answered <- strings.ToLower(strings.TrimSpace(answer))
-	}()
-	select {
-	case a := <-answered:
-		if a == "y" || a == "yes" {
-			return nil
-		}
-	case <-ctx.Done():
-		p.note("\n")
+	if p.confirmed(ctx, "Sign it?") {
+		return nil
 	}
 	return fault.New(fault.Failed, "nothing is lost by waiting", "not signed")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -215,19 +214,8 @@ func (p *program) compared(ctx context.Context, f *node.Founding) error {
 		p.note("  %s  %s  %s\n", styled(bold.Render(plain(m.Name))), m.Address, m.Jurisdiction)
 		p.note("      %s\n", m.Fingerprint)
 	}
-	p.note("\nDid you compare every fingerprint with its owner by telephone? [y/N] ")
-	answered := make(chan string, 1)
-	go func() { // a read cannot be interrupted, but need not be waited for
-		answer, _ := bufio.NewReader(p.in).ReadString('\n') // no answer is no yes
-		answered <- strings.ToLower(strings.TrimSpace(answer))
-	}()
-	select {
-	case a := <-answered:
-		if a == "y" || a == "yes" {
-			return nil
-		}
-	case <-ctx.Done():
-		p.note("\n")
+	if p.confirmed(ctx, "Did you compare every fingerprint with its owner by telephone?") {
+		return nil
 	}
 	return fault.New(fault.Failed, "compare them first; nothing is lost by waiting", "not signed")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"os"
@@ -65,6 +66,23 @@ func (s *sticky) Write(b []byte) (int, error) {
 
 // interactive tells whether somebody who can answer a question sits in front of the program.
 func (p *program) interactive() bool { return term.IsTerminal(p.in.Fd()) }
+
+// confirmed asks the person in front of the program, see interactive. No answer, and an interrupt, are no yes.
+func (p *program) confirmed(ctx context.Context, question string) bool {
+	p.note("\n%s [y/N] ", question)
+	answered := make(chan string, 1)
+	go func() { // a read cannot be interrupted, but need not be waited for
+		answer, _ := bufio.NewReader(p.in).ReadString('\n') // no answer is no yes
+		answered <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case a := <-answered:
+		return a == "y" || a == "yes"
+	case <-ctx.Done():
+		p.note("\n")
+		return false
+	}
+}
 
 // self is how the person called the program, for commands that we suggest: with the same home.
 func (p *program) self() string {
