@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"entente.example/internal/fault"
 	"entente.example/internal/member"
 	"entente.example/internal/node"
@@ -194,4 +196,36 @@ func TestRenewCard(t *testing.T) {
 	w.knows("bravo", func(h *member.History) bool { m, _ := h.Member("alpha"); return m.Card == card.Hash })
 	w.await("alpha", before, "delivered")
 	w.await("alpha", w.send("alpha", submission("bravo"), []byte("after"))[0], "delivered")
+}
+
+// TestRenewalUnderWay opens a home while another process is between writing the new key and adopting its card: the key must stay. When
+// that process is gone, the next opening drops what it left.
+func TestRenewalUnderWay(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	files := []string{filepath.Join(w.Home("alpha"), "card.next"), filepath.Join(w.Home("alpha"), "keys", "statement.key.next")}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte("not adopted yet\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := flock.New(filepath.Join(w.Home("alpha"), "lock"))
+	if held, err := other.TryLock(); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	w.home("alpha")
+	for _, f := range files {
+		if _, err := os.Lstat(f); err != nil {
+			t.Errorf("a renewal under way lost a file: %v", err)
+		}
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.home("alpha")
+	for _, f := range files {
+		if _, err := os.Lstat(f); err == nil {
+			t.Errorf("%s was left", f)
+		}
+	}
 }

@@ -141,7 +141,7 @@ func OpenHome(ctx context.Context, dir string) (*Home, error) {
 	if h.DB, err = store.Open(ctx, h.Dir); err != nil {
 		return nil, fmt.Errorf("open home: %w", err)
 	}
-	renewed, err := h.finishRenewal(ctx)
+	renewed, err := h.resumeRenewal(ctx)
 	if err == nil && renewed {
 		h.Keys, err = identity.Load(h.Dir, h.Config.Member)
 	}

@@ -10,7 +10,6 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
-	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 	ententev1 "entente.example/proto/entente/v1"
@@ -264,15 +263,11 @@ func (n *node) learn(ctx context.Context, teller string, amendments, cards [][]b
 
 // Learn takes in what somebody mailed to an administrator, as proto/entente/v1/node.proto says.
 func (n *node) Learn(ctx context.Context, req *ententev1.LearnRequest) (*ententev1.LearnResponse, error) {
-	caller := rpc.CallerFrom(ctx).Person
-	p, err := person(n.Dir, caller)
+	who, err := n.entitled(ctx, "change what is known of the alliance", "admin")
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(p.Roles, "admin") {
-		return nil, fault.New(fault.Forbidden, "ask for: entente person add "+caller+" --role admin", "%s does not have the role admin", caller)
-	}
-	out, err := n.learn(ctx, caller, req.GetAmendments(), req.GetCards())
+	out, err := n.learn(ctx, who.Name, req.GetAmendments(), req.GetCards())
 	if err == nil {
 		err = out.Err()
 	}

@@ -90,6 +90,24 @@ func (h *Home) RenewCard(ctx context.Context, now time.Time, o RenewOptions) (*s
 	return card, err
 }
 
+// resumeRenewal ends a renewal that a crash interrupted, and leaves one that is under way in another process alone: that one holds the
+// lock of the home. So does a node, which ended the renewal before it began to serve.
+func (h *Home) resumeRenewal(ctx context.Context) (changed bool, err error) {
+	if _, err := os.Lstat(filepath.Join(h.Dir, nextCardFile)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	lock := flock.New(filepath.Join(h.Dir, "lock"))
+	held, err := lock.TryLock()
+	if err != nil {
+		return false, fmt.Errorf("lock home: %w", err)
+	}
+	if !held {
+		return false, nil
+	}
+	defer lock.Close()
+	return h.finishRenewal(ctx)
+}
+
 // finishRenewal ends a renewal of the card that a crash may have interrupted: forwards if the card is among those known, else backwards. It
 // tells whether keys have changed.
 func (h *Home) finishRenewal(ctx context.Context) (changed bool, err error) {
