@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"entente.example/internal/evidence"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
@@ -19,6 +20,7 @@ type reconcileFlags struct {
 	with         string
 	since, until moment
 	out          string
+	evidence     string
 	force        bool
 }
 
@@ -42,7 +44,9 @@ exchange is cut in two. A leaf is
   differing  the two logs contradict each other
 
 The exit code is 0 if nothing is "only" or "differing", and 1 if something is;
-the reconciliation is signed in either case.
+the reconciliation is signed in either case. -o writes the signed text, and
+--evidence a file that "entente evidence verify" takes: it also has the charter
+and the cards that name the keys.
 
 With --json: with, since, until, created, agrees, sha256, sides (member, log,
 size, root, leaves, matched, open, only, differing), and open, only, differing
@@ -59,14 +63,17 @@ entente audit reconcile --with bravo --since 2027-01-01 --until 2027-02-01 \
 	flags.Var(&f.since, "since", "the day or time from which on (required)")
 	flags.Var(&f.until, "until", "the day or time before which (default: now)")
 	flags.StringVarP(&f.out, "output", "o", "", "the FILE to write the signed text to")
+	flags.StringVar(&f.evidence, "evidence", "", "a FILE for the same with charter and cards, to be verified anywhere")
 	flags.BoolVar(&f.force, "force", false, "replace a file that is there already")
 	required(cmd, "with", "since")
 	return cmd
 }
 
 func (p *program) reconcile(ctx context.Context, f reconcileFlags) error {
-	if err := free(f.out, f.force); err != nil {
-		return err
+	for _, file := range []string{f.out, f.evidence} {
+		if err := free(file, f.force); err != nil {
+			return err
+		}
 	}
 	until := f.until.t
 	if until.IsZero() {
@@ -90,7 +97,30 @@ func (p *program) reconcile(ctx context.Context, f reconcileFlags) error {
 			return err
 		}
 	}
+	if f.evidence != "" {
+		if err := p.writeReconciliation(ctx, d.Raw, f); err != nil {
+			return err
+		}
+	}
 	return p.showReconciliation(f, d)
+}
+
+// writeReconciliation writes the signed text with the charter and cards that name the keys, so that it verifies without a home.
+func (p *program) writeReconciliation(ctx context.Context, signed []byte, f reconcileFlags) error {
+	h, err := p.read(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	history, err := h.History(ctx)
+	if err != nil {
+		return err
+	}
+	raw, _, err := evidence.Reconciliation(history, signed, nil, p.now())
+	if err != nil {
+		return err
+	}
+	return writeFile(f.evidence, raw, f.force)
 }
 
 type reconciledJSON struct {
