@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"entente.example/internal/member"
 	"entente.example/internal/statement"
@@ -92,7 +93,9 @@ func (v *homeVerifier) verifyAgreements() {
 		v.row(where, s.Hash, r.Sha256)
 		v.equal(where, "name", r.Name, s.Terms.Name)
 		v.equal(where, "version", r.Version, s.Terms.Version)
-		v.adopted(where, statement.EventAgreement, s.Hash)
+		if at := v.adopted(where, statement.EventAgreement, s.Hash); !at.IsZero() {
+			v.equal(where, "at", r.At, at.UnixMicro())
+		}
 	}
 }
 
@@ -157,25 +160,27 @@ func (v *homeVerifier) equal(where, column string, got, want any) {
 	}
 }
 
-// adopted looks for the leaf that says that a statement was adopted.
-func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash statement.Hash) {
+// adopted looks for the leaf that says that a statement was adopted, and gives its time.
+func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash statement.Hash) (at time.Time) {
 	first := int64(-1)
 	for r, err := range v.view.LeavesAbout(hash[:], 0) {
 		if v.failed(where, err) {
-			return
+			return at
 		}
-		if l, err := statement.ParseLeaf(r.Body); err != nil || l.Kind != kind || l.Statement == nil || *l.Statement != hash {
+		l, err := statement.ParseLeaf(r.Body)
+		if err != nil || l.Kind != kind || l.Statement == nil || *l.Statement != hash {
 			continue // what is wrong with the leaf is found where the log is read
 		}
 		if first >= 0 {
 			v.report.add(fmt.Sprintf("leaf %d", r.Idx), "it records what leaf %d records", first)
-			return
+			return at
 		}
-		first = r.Idx
+		first, at = r.Idx, l.Time
 	}
 	if first < 0 {
 		v.report.add(where, "the log has no leaf %q about it", kind)
 	}
+	return at
 }
 
 // adoption looks for the row of a leaf that says that a statement was adopted. A new kind of such leaves needs a line here.

@@ -212,7 +212,7 @@ func (h *home) found() {
 		return err
 	})
 	h.update(func(tx *store.Tx) error {
-		return steps(func() error { return tx.PutAgreement(h.agreement) },
+		return steps(func() error { return tx.PutAgreement(h.agreement, h.now) },
 			h.record(tx, statement.Event{Kind: statement.EventAgreement, Statement: h.agreement.Hash}))
 	})
 }

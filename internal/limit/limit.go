@@ -40,6 +40,16 @@ const (
 	Purposes = 64
 	// CompromisedKeys bounds the keys that one card declares compromised: all those of two earlier cards, and more on later cards.
 	CompromisedKeys = 10
+	// Schemes bounds the label schemes of an agreement beside TLP: one for each of a few members that keep their own.
+	Schemes = 8
+	// Levels bounds the levels of a label scheme. Real ones have four or five.
+	Levels = 16
+	// Categories bounds the categories of each kind in a label scheme, of which a label can carry only a few.
+	Categories = 64
+	// LabelWord bounds the name of a scheme, level or category, so that a label of a few of them fits into a Word.
+	LabelWord = 24
+	// NoticeDays bounds the notice period of an agreement: ten years.
+	NoticeDays = 3653
 	// Amendments bounds the amendments that a history keeps, forks among them: one a week for twenty years.
 	Amendments = 1024
 	// Cards bounds the cards that are taken of one member: one a month for twenty years. It makes them alone, so nothing else would.
@@ -177,6 +187,25 @@ const (
 	// PolicyNesting bounds how deep brackets, braces, parentheses and conditionals stand in each other. Rules that people
 	// write need fewer than ten.
 	PolicyNesting = 64
+)
+
+// Agreements on their way, and releases that wait.
+const (
+	// Proposals bounds the open proposals that one member may have made here: each takes up to an Agreement and waits for people to read it.
+	Proposals = 32
+	// ProposalAge is when an open proposal that nobody concluded ends. Contracts are signed within weeks.
+	ProposalAge = 90 * 24 * time.Hour
+	// InFlight is how long after a newer version of an agreement has begun a recipient still takes what was released under the one before:
+	// as long as the outbox tries unless the sender says otherwise.
+	InFlight = 7 * 24 * time.Hour
+	// Waiting bounds the releases of one member that wait for a second person. Each holds its sealed document.
+	Waiting = 1000
+	// HouseFiles bounds the files of a member's own rules, which together have at most Policy bytes.
+	HouseFiles = 32
+	// PeopleWatch is how often it is looked whether a person with a call under way is still listed, so that a removal takes effect within 5 s.
+	PeopleWatch = 2 * time.Second
+	// Rehearsals bounds how often one member may ask in a minute what this one would decide. Each is a leaf.
+	Rehearsals = 60
 )
 
 // Time.

@@ -27,6 +27,11 @@ func (h *Home) DraftAgreement(ctx context.Context, a statement.Agreement) ([]byt
 		return nil, err
 	}
 	a.Alliance = history.Alliance()
+	if a.Version > 1 && a.Previous.IsZero() {
+		if a.Previous, err = h.previous(ctx, a); err != nil {
+			return nil, err
+		}
+	}
 	a.NotBefore, a.NotAfter = a.NotBefore.UTC().Truncate(time.Second), a.NotAfter.UTC().Truncate(time.Second)
 	if err := parties(history, a); err != nil {
 		return nil, err
@@ -36,6 +41,20 @@ func (h *Home) DraftAgreement(ctx context.Context, a statement.Agreement) ([]byt
 		return nil, fault.New(fault.Misused, "correct that field", "%w", err)
 	}
 	return raw, nil
+}
+
+// previous finds the version that an agreement replaces.
+func (h *Home) previous(ctx context.Context, a statement.Agreement) (statement.Hash, error) {
+	var known store.Agreement
+	err := h.DB.View(ctx, func(v *store.View) (err error) { known, err = v.AgreementByName(a.Name); return err })
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return statement.Hash{}, fmt.Errorf("find the version before: %w", err)
+	}
+	if known.Version != a.Version-1 {
+		return statement.Hash{}, fault.New(fault.Conflict, "entente agreement list shows the versions that there are",
+			"draft agreement: version %d of %s would follow version %d, and version %d is in force here", a.Version, a.Name, a.Version-1, known.Version)
+	}
+	return known.Hash, nil
 }
 
 func parties(history *member.History, a statement.Agreement) error {
@@ -122,8 +141,10 @@ func (h *Home) AdoptAgreement(ctx context.Context, now time.Time, files ...[]byt
 			return errUnchanged
 		case known.Version >= a.Terms.Version:
 			return fault.New(fault.Conflict, "give the agreement another name, or a higher version", "adopt agreement: %s version %d is already in force, with other terms", a.Terms.Name, known.Version)
+		case a.Terms.Version != known.Version+1 || a.Terms.Previous != known.Hash:
+			return fault.New(fault.Conflict, "draft it again: entente agreement draft "+a.Terms.Name, "adopt agreement: version %d of %s does not follow version %d, which is in force here", a.Terms.Version, a.Terms.Name, known.Version)
 		}
-		if err := tx.PutAgreement(a); err != nil {
+		if err := tx.PutAgreement(a, now); err != nil {
 			return err
 		}
 		_, err = tx.Record(statement.Event{Kind: statement.EventAgreement, Time: now, Statement: a.Hash,

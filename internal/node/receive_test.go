@@ -279,7 +279,7 @@ func (w *world) foreignAgreement() *statement.Signed[statement.Agreement] {
 		w.t.Fatal(err)
 	}
 	w.update("bravo", func(tx *store.Tx) error {
-		if err := tx.PutAgreement(s); err != nil {
+		if err := tx.PutAgreement(s, time.Now()); err != nil {
 			return err
 		}
 		_, err := tx.Record(statement.Event{Kind: statement.EventAgreement, Time: time.Now(), Statement: s.Hash, Peers: []string{"alpha"}})

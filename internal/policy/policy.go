@@ -39,6 +39,8 @@ const (
 	Accept Stage = "accept"
 	// Open is at the recipient: a person wants to read a document.
 	Open Stage = "open"
+	// Approve is at the sender: a second person wants to approve a release that waits.
+	Approve Stage = "approve"
 )
 
 // The roles that the base rules ask for.
@@ -47,12 +49,22 @@ const (
 	Releaser = "releaser"
 	// Reader may open documents.
 	Reader = "reader"
+	// Approver may approve the releases of others.
+	Approver = "approver"
 )
 
 // Person is somebody who works for the deciding member, as its node authenticated them.
 type Person struct {
-	Name  string // alice
-	Roles []string
+	Name         string // alice
+	Roles        []string
+	Labels       []string  // the highest label of each scheme that they may see, with all categories that they are cleared for
+	TrainedUntil time.Time // zero: not trained
+}
+
+// House is a member's own rules. The zero value permits nothing.
+type House struct {
+	Text string // the files one after the other, each behind a line `// file: NAME`, in the order of their names
+	Hash statement.Hash
 }
 
 // Request is everything that a decision depends on.
@@ -62,6 +74,11 @@ type Request struct {
 	Agreement     *statement.Agreement // nil if the deciding member does not know it
 	AgreementHash statement.Hash       // of Agreement
 	Newest        int64                // the newest version of that agreement's name which has begun here, or 0
+	Begun         time.Time            // when that one began here: at its not_before, or when its last signature arrived
+	Withdrawn     []string             // parties of Agreement whose withdrawal has taken effect, sorted
+	House         House                // the deciding member's own rules
+	Store         string               // the jurisdiction in which the deciding member keeps documents, ISO 3166-1 alpha-2, or empty
+	Approver      *Person              // at Release: who has approved it; nil: nobody yet
 	History       *member.History      // nil permits nothing
 	Self          string               // the deciding member
 	Person        *Person              // nil at Accept; nil elsewhere permits nothing
@@ -78,6 +95,8 @@ type Decision struct {
 	// Transient says of a denial that waiting may cure all of it: a clock is wrong, or we have not seen a charter yet. A recipient
 	// answers it with an error that asks to try again, not with a signed refusal.
 	Transient bool
+	// Waits says of a denial at Release that the approval of a second person would cure all of it.
+	Waits bool
 	// Record is all of it as one JSON object of at most limit.Private bytes: what was asked, the facts, the outcome, and the
 	// SHA-256 of the policy text. It holds no content, but a person's name, so it goes into the log only as a commitment.
 	Record []byte

@@ -94,7 +94,7 @@ func (rec record) request() (r Request, err error) {
 		Manifest: statement.Manifest{ID: m.ID, From: m.From, To: m.To, Charter: m.Charter, Agreement: m.Agreement, AgreementHash: m.AgreementHash,
 			Purpose: m.Purpose, Label: m.Label, ReleasedBy: m.ReleasedBy}}
 	if rec.Person != nil {
-		r.Person = &Person{rec.Person.Name, rec.Person.Roles}
+		r.Person = &Person{Name: rec.Person.Name, Roles: rec.Person.Roles}
 	}
 	type instant struct {
 		text string

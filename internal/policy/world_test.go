@@ -57,7 +57,7 @@ func good(h *member.History, stage Stage) Request {
 	hash := statement.HashBytes([]byte("agreement"))
 	r := Request{
 		Stage: stage, History: h, Self: "alpha", Now: now, AgreementHash: hash,
-		Person: &Person{"alice", []string{Reader, Releaser}},
+		Person: &Person{Name: "alice", Roles: []string{Reader, Releaser}},
 		Manifest: statement.Manifest{
 			ID: "01K7XQ3W0V6N2T9R4M5B8C1D2E", From: "alpha", To: []string{"bravo", "charlie"},
 			SealedFor: make([]statement.Hash, 2), Charter: h.Alliance(), Agreement: "harbour-watch", AgreementHash: hash,
@@ -75,7 +75,7 @@ func good(h *member.History, stage Stage) Request {
 	case Accept:
 		r.Self, r.Person, r.Now = "bravo", nil, now.Add(3*time.Second)
 	case Open:
-		r.Self, r.Person, r.Now = "bravo", &Person{"bob", []string{Reader}}, now.Add(day)
+		r.Self, r.Person, r.Now = "bravo", &Person{Name: "bob", Roles: []string{Reader}}, now.Add(day)
 	}
 	return r
 }

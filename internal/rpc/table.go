@@ -33,7 +33,10 @@ func mayCall(method string) who {
 		ententev1.PeerService_Prove_FullMethodName,
 		ententev1.PeerService_Reconcile_FullMethodName,
 		ententev1.PeerService_Concluded_FullMethodName,
-		ententev1.PeerService_ReadLog_FullMethodName:
+		ententev1.PeerService_ReadLog_FullMethodName,
+		ententev1.PeerService_Agree_FullMethodName,
+		ententev1.PeerService_Notify_FullMethodName,
+		ententev1.PeerService_Rehearse_FullMethodName:
 		return peers
 
 	case ententev1.NodeService_Send_FullMethodName,
@@ -43,7 +46,15 @@ func mayCall(method string) who {
 		ententev1.NodeService_Evidence_FullMethodName,
 		ententev1.NodeService_ReconcileWith_FullMethodName,
 		ententev1.NodeService_FetchLog_FullMethodName,
-		ententev1.NodeService_Learn_FullMethodName:
+		ententev1.NodeService_Learn_FullMethodName,
+		ententev1.NodeService_Propose_FullMethodName,
+		ententev1.NodeService_Proposals_FullMethodName,
+		ententev1.NodeService_SignProposal_FullMethodName,
+		ententev1.NodeService_DeclineProposal_FullMethodName,
+		ententev1.NodeService_Withdraw_FullMethodName,
+		ententev1.NodeService_RehearseSend_FullMethodName,
+		ententev1.NodeService_Approvals_FullMethodName,
+		ententev1.NodeService_Approve_FullMethodName:
 		return people
 
 	case grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName:

@@ -19,7 +19,7 @@ type story struct {
 	alpha, bravo                                 []byte // cards
 	unsigned, charter, agreement, manifest, leaf []byte
 	receipt, refusal                             []byte
-	reconciliation, amendment                    []byte
+	reconciliation, amendment, notice            []byte
 	opened                                       []statement.Committed // the leaf's private fields
 }
 
@@ -37,7 +37,8 @@ func tell(t *testing.T) *story {
 
 	a := agreement()
 	a.Alliance, a.Parties = nameOf(t, s.charter), []string{"alpha", "bravo"}
-	a.Policy = "@id(\"exercises-are-clear\")\n@reason(\"what is exchanged for an exercise is public\")\n@needs(\"the label TLP:CLEAR\")\n" +
+	a.Policy = "@id(\"whatever-the-terms-allow\")\n@reason(\"the terms allow it\")\npermit (principal, action, resource);\n\n" +
+		"@id(\"exercises-are-clear\")\n@reason(\"what is exchanged for an exercise is public\")\n@needs(\"the label TLP:CLEAR\")\n" +
 		"forbid (principal, action, resource)\nwhen { resource.purpose == \"exercise\" && resource.label != \"TLP:CLEAR\" };\n"
 	s.agreement = signed(t, a, statementKeys("alpha", "bravo")...)
 
@@ -49,6 +50,10 @@ func tell(t *testing.T) *story {
 	r, no := receipt(), refusal()
 	r.Manifest, no.Manifest = nameOf(t, s.manifest), nameOf(t, s.manifest)
 	s.receipt, s.refusal = signed(t, r, "bravo/statement"), signed(t, no, "bravo/statement")
+
+	w := withdrawal()
+	w.To, w.AgreementHash = []string{"alpha"}, nameOf(t, s.agreement)
+	s.notice = signed(t, w, "bravo/statement")
 
 	rec := reconciliation()
 	rec.Alliance = nameOf(t, s.charter)
@@ -93,6 +98,7 @@ func TestDocs(t *testing.T) {
 		{"manifest.md", s.manifest, func(b []byte) error { return opens[statement.Manifest](b, both) }},
 		{"receipt.md", s.refusal, func(b []byte) error { return opens[statement.Receipt](b, both) }},
 		{"agreement.md", s.agreement, func(b []byte) error { return opens[statement.Agreement](b, both) }},
+		{"notice.md", s.notice, func(b []byte) error { return opens[statement.Notice](b, both) }},
 		{"reconciliation.md", s.reconciliation, func(b []byte) error { return opens[statement.Reconciliation](b, both) }},
 		{"card.md", s.alpha, opensSelf[statement.Card]},
 		{"charter.md", s.charter, opensSelf[statement.Charter]},

@@ -39,11 +39,19 @@ const (
 	EventExported      EventKind = "exported"      // either: evidence about an exchange was given to one of its own people; no row
 	EventDisclosed     EventKind = "disclosed"     // each member: private fields of a leaf were opened to take them outside; no row
 	EventAudited       EventKind = "audited"       // each member: its log was given to an auditor; no row
+	EventProposed      EventKind = "proposed"      // a party: it took a proposal of an agreement, its own or another's
+	EventSigned        EventKind = "signed"        // a party: it signed a proposal
+	EventDeclined      EventKind = "declined"      // a party: a notice that a proposal is declined, its own or another's
+	EventWithdrawn     EventKind = "withdrawn"     // a party: a notice of withdrawal, its own or another's
+	EventWaiting       EventKind = "waiting"       // sender: a release waits for a second person
+	EventLapsed        EventKind = "lapsed"        // sender: a release that waited was not approved in time
+	EventRehearsed     EventKind = "rehearsed"     // recipient: a member asked what it would decide; no row
 )
 
 var eventKinds = []EventKind{EventCharter, EventAmended, EventCard, EventAgreement, EventReleased, EventDenied, EventReceived, EventRefused,
 	EventDelivered, EventReturned, EventExpired, EventOpened, EventReopened, EventUndecryptable, EventConfirmed, EventRejected,
-	EventForked, EventReconciled, EventExported, EventDisclosed, EventAudited}
+	EventForked, EventReconciled, EventExported, EventDisclosed, EventAudited,
+	EventProposed, EventSigned, EventDeclined, EventWithdrawn, EventWaiting, EventLapsed, EventRehearsed}
 
 // Event is a fact to be logged. Its private fields never enter the leaf, only commitments to them do.
 type Event struct {
@@ -52,7 +60,7 @@ type Event struct {
 	ID        string    // the exchange's ULID, where it concerns one
 	Manifest  Hash      // where there is one
 	Receipt   Hash      // the counterpart's receipt, where there is one
-	Statement Hash      // the charter, amendment, card or agreement adopted
+	Statement Hash      // the charter, amendment, card, agreement or notice that it is about
 	Peers     []string  // the members on the other side
 	Stage     string    // the stage of the decision, where there was one
 	Rules     []string  // ids of the base and agreement rules that decided

@@ -195,9 +195,15 @@ func manifest() statement.Manifest {
 func agreement() statement.Agreement {
 	return statement.Agreement{
 		Name: "harbour-watch", Version: 1, Alliance: hashOf("charter"), Parties: []string{"alpha", "bravo", "charlie"},
-		Purposes: []string{"exercise", "incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90, NotBefore: noon, NotAfter: noon.AddDate(1, 0, 0),
+		Purposes: []string{"exercise", "incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90, NoticeDays: 30, NotBefore: noon, NotAfter: noon.AddDate(1, 0, 0),
 		Prose: "The parties tell each other at once what endangers shipping in the harbour.\n\nNobody pays for it.\n",
 	}
+}
+
+// withdrawal is bravo's, from the agreement that agreement gives, with 30 days' notice.
+func withdrawal() statement.Notice {
+	return statement.Notice{Kind: statement.Withdraw, From: "bravo", To: []string{"alpha", "charlie"}, Agreement: "harbour-watch", Version: 1,
+		AgreementHash: hashOf("agreement"), At: noon.AddDate(0, 2, 0), Ends: noon.AddDate(0, 2, 30), Reason: "the harbour of bravo closes"}
 }
 
 func receipt() statement.Receipt {

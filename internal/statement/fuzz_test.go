@@ -46,13 +46,13 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, err := range []error{parses[statement.Agreement](t, raw), parses[statement.Manifest](t, raw), parses[statement.Receipt](t, raw),
 			parses[statement.Card](t, raw), parses[statement.Charter](t, raw), parses[statement.Amendment](t, raw),
-			parses[statement.Reconciliation](t, raw)} {
+			parses[statement.Reconciliation](t, raw), parses[statement.Notice](t, raw)} {
 			if err != nil && (len(err.Error()) > 8<<10 || strings.ContainsFunc(err.Error(), unicode.IsControl)) {
 				t.Errorf("an error that is not fit for a terminal: %q", err)
 			}
 		}
 		for _, err := range []error{opens[statement.Agreement](raw, keys), opens[statement.Manifest](raw, keys), opens[statement.Receipt](raw, keys),
-			opens[statement.Card](raw, keys), opens[statement.Charter](raw, keys), opens[statement.Amendment](raw, keys), opens[statement.Reconciliation](raw, keys), opensSelf[statement.Card](raw), opensSelf[statement.Charter](raw)} {
+			opens[statement.Card](raw, keys), opens[statement.Charter](raw, keys), opens[statement.Amendment](raw, keys), opens[statement.Reconciliation](raw, keys), opens[statement.Notice](raw, keys), opensSelf[statement.Card](raw), opensSelf[statement.Charter](raw)} {
 			if err != nil && strings.Contains(err.Error(), "CONTRADICTION") {
 				t.Error(err)
 			}

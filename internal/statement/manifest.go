@@ -28,6 +28,13 @@ type Manifest struct {
 	RetainUntil   time.Time `toml:"retain_until"`
 	ReleasedBy    string    `toml:"released_by"` // spiffe://FROM/person/NAME
 	Content       Content   `toml:"content"`
+	Approval      Approval  `toml:"approval,omitempty"` // below [content], and so outside the core: it comes later
+}
+
+// Approval is the second key of a release: somebody else of the sender who has seen the document.
+type Approval struct {
+	By string    `toml:"by"` // spiffe://FROM/person/NAME, not who released it
+	At time.Time `toml:"at"`
 }
 
 // Content binds the manifest to one sealed document.
@@ -64,6 +71,27 @@ func (m Manifest) validate() error {
 	digits, ok := strings.CutPrefix(c.Commitment, CommitmentPrefix)
 	if _, err := ParseHash(digits); !ok || err != nil {
 		return wrong("commitment", "must be %s and 64 lower-case hex digits", CommitmentPrefix)
+	}
+	return m.validApproval()
+}
+
+func (m Manifest) validApproval() error {
+	a := m.Approval
+	if a == (Approval{}) {
+		return nil
+	}
+	person, ok := strings.CutPrefix(a.By, "spiffe://"+m.From+"/person/")
+	if !ok || ValidPerson(person) != nil {
+		return wrong("by", "must be spiffe://%s/person/NAME", m.From)
+	}
+	if a.By == m.ReleasedBy {
+		return wrong("by", "is the person who released it; nobody approves their own")
+	}
+	if err := validTime("at", a.At); err != nil {
+		return err
+	}
+	if a.At.Before(m.Created) {
+		return wrong("at", "is before created")
 	}
 	return nil
 }

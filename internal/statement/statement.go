@@ -39,11 +39,12 @@ const (
 	KindCharter        Kind = "charter"
 	KindAmendment      Kind = "amendment"
 	KindReconciliation Kind = "reconciliation"
+	KindNotice         Kind = "notice"
 )
 
-// Terms is what a statement says: Agreement, Manifest, Receipt, Card, Charter, Amendment or Reconciliation.
+// Terms is what a statement says: Agreement, Manifest, Receipt, Card, Charter, Amendment, Reconciliation or Notice.
 type Terms interface {
-	Agreement | Manifest | Receipt | Card | Charter | Amendment | Reconciliation
+	Agreement | Manifest | Receipt | Card | Charter | Amendment | Reconciliation | Notice
 	terms
 }
 
@@ -225,7 +226,7 @@ func finish[T Terms](e *envelope, parse func([]byte) (T, error)) (*Signed[T], er
 // KindOf reads a statement's first line. It verifies nothing.
 func KindOf(raw []byte) (Kind, error) {
 	line, _, _ := strings.Cut(string(raw[:min(len(raw), 128)]), "\n")
-	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter, KindAmendment, KindReconciliation} {
+	for _, k := range []Kind{KindAgreement, KindManifest, KindReceipt, KindCard, KindCharter, KindAmendment, KindReconciliation, KindNotice} {
 		if line+"\n" == header(k) {
 			return k, nil
 		}

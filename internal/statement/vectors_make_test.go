@@ -102,6 +102,7 @@ func goodVectors(t *testing.T) []*vector {
 		wide.Purposes = append(wide.Purposes, fmt.Sprintf("p%02d%s", i, strings.Repeat("y", 61)))
 	}
 	agreed("agreement-largest", "64 parties, 64 purposes, a hundred years", wide)
+	list = append(list, goodAgreementVectors(t)...)
 
 	add("card", "a card as it usually is", statement.KindCard, own, signed(t, card(t, "alpha"), cardKeys("alpha")...))
 	add("card-known-keys", "the same, under keys known already", statement.KindCard, public(t, cardKeys("alpha")...), signed(t, card(t, "alpha"), cardKeys("alpha")...))
@@ -173,7 +174,7 @@ var manifestEdits = []textEdit{
 	{"key-twice", "a key twice, with another value", "twice", "\nfrom = ", "\nfrom = \"bravo\"\nfrom = "},
 	{"key-same-twice", "a line twice", "twice", "\nfrom = ", "\nfrom = \"alpha\"\nfrom = "},
 	{"key-unknown", "a key that the type does not have", "unknown-field", "\nfrom = ", "\nurgent = \"yes\"\nfrom = "},
-	{"key-unknown-table", "a table that the type does not have", "unknown-field", "\n[content]\n", "\n[approval]\nby = \"x\"\n\n[content]\n"},
+	{"key-unknown-table", "a table that the type does not have", "unknown-field", "\n[content]\n", "\n[annex]\nby = \"x\"\n\n[content]\n"},
 	{"key-missing", "a key is missing", "field purpose", "purpose = \"incident-response\"\n", ""},
 	{"key-missing-hash", "a hash is missing", "rendering", "", ""},
 	{"key-order", "keys in another order", "rendering", "id = \"01K7XQ3W0V6N2T9R4M5B8C1D2E\"\nfrom = \"alpha\"\n", "from = \"alpha\"\nid = \"01K7XQ3W0V6N2T9R4M5B8C1D2E\"\n"},
@@ -345,8 +346,7 @@ func badVectors(t *testing.T) []*vector {
 	list = append(list, amendmentVectors(t)...)
 	list = append(list, renewalVectors(t)...)
 	list = append(list, watchedVectors(t)...)
-	list = append(list, reconciliationVectors(t)...)
-	list = append(list, receiptVectors(t)...)
+	list = append(list, slices.Concat(reconciliationVectors(t), receiptVectors(t), approvalVectors(t), versionVectors(t), schemeVectors(t), noticeVectors(t))...)
 
 	parties := statementKeys("alpha", "bravo", "charlie")
 	withBoth := agreement()

@@ -134,6 +134,8 @@ func (v *vector) open(t *testing.T) error {
 		return opens[statement.Amendment](raw, keys)
 	case statement.KindReconciliation:
 		return opens[statement.Reconciliation](raw, keys)
+	case statement.KindNotice:
+		return opens[statement.Notice](raw, keys)
 	}
 	t.Fatalf("%s: unknown kind %q", v.name, v.kind)
 	return nil

@@ -78,6 +78,18 @@ func ValidLabel(s string) error {
 	return nil
 }
 
+// labelWord checks the name of a label scheme, of a level or of a category: upper-case ASCII letters, digits, and inner hyphens and pluses. So no two
+// differ in case only, and none holds what separates the parts of a label.
+func labelWord(s string) error {
+	if s == "" || len(s) > limit.LabelWord {
+		return fmt.Errorf("%.80q must have between 1 and %d characters", s, limit.LabelWord)
+	}
+	if strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-+") != "" || strings.Trim(s, "-+") != s {
+		return fmt.Errorf("%.80q must be upper-case letters, digits, and inner hyphens and pluses", s)
+	}
+	return nil
+}
+
 // devices are names that Windows gives to devices, with any extension.
 var devices = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true, "CONIN$": true, "CONOUT$": true}
 

@@ -40,7 +40,7 @@ func TestPutTwice(t *testing.T) {
 	}{
 		{"manifest", func(tx *Tx) error { return tx.PutManifest(m, []byte("h"), nil) }, func(tx *Tx) error { return tx.PutManifest(other, nil, nil) }},
 		{"receipt", func(tx *Tx) error { return tx.PutReceipt(r) }, func(tx *Tx) error { return tx.PutReceipt(otherR) }},
-		{"agreement", func(tx *Tx) error { return tx.PutAgreement(g) }, func(tx *Tx) error { return tx.PutAgreement(otherG) }},
+		{"agreement", func(tx *Tx) error { return tx.PutAgreement(g, someday) }, func(tx *Tx) error { return tx.PutAgreement(otherG, someday) }},
 		{"card", func(tx *Tx) error { return tx.PutCard(c) }, nil}, // package member judges others of the same name
 		{"amendment", func(tx *Tx) error { return tx.PutAmendment(amendment) }, nil},
 	} {

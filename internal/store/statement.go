@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"entente.example/internal/statement"
 	"entente.example/internal/store/sqlc"
@@ -47,12 +48,13 @@ type Agreement struct {
 	Hash    statement.Hash
 	Name    string
 	Version int64
-	Raw     []byte // as it was signed
+	At      time.Time // when it came into force here
+	Raw     []byte    // as it was signed
 }
 
-func agreement(hash []byte, name string, version int64, raw []byte) (Agreement, error) {
+func agreement(hash []byte, name string, version, at int64, raw []byte) (Agreement, error) {
 	h, err := toHash(hash)
-	return Agreement{h, name, version, raw}, err
+	return Agreement{h, name, version, time.UnixMicro(at).UTC(), raw}, err
 }
 
 // Agreements gives all agreements, sorted by name and version.
@@ -63,7 +65,7 @@ func (v *View) Agreements() ([]Agreement, error) {
 	}
 	list := make([]Agreement, len(rows))
 	for i, r := range rows {
-		if list[i], err = agreement(r.Sha256, r.Name, r.Version, r.Raw); err != nil {
+		if list[i], err = agreement(r.Sha256, r.Name, r.Version, r.At, r.Raw); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +78,7 @@ func (v *View) AgreementByHash(hash statement.Hash) (Agreement, error) {
 	if err != nil {
 		return Agreement{}, err
 	}
-	return agreement(r.Sha256, r.Name, r.Version, r.Raw)
+	return agreement(r.Sha256, r.Name, r.Version, r.At, r.Raw)
 }
 
 // AgreementByName gives the newest version of an agreement, or ErrNotFound.
@@ -85,7 +87,7 @@ func (v *View) AgreementByName(name string) (Agreement, error) {
 	if err != nil {
 		return Agreement{}, err
 	}
-	return agreement(r.Sha256, r.Name, r.Version, r.Raw)
+	return agreement(r.Sha256, r.Name, r.Version, r.At, r.Raw)
 }
 
 // PutCharter adds a charter. ErrExists if it is there, ErrConflict if another one has its version.
@@ -115,12 +117,12 @@ func (tx *Tx) PutCard(s *statement.Signed[statement.Card]) error {
 	return tx.placed(n, err, "card", s.Hash, func() ([]byte, error) { return tx.q.CardByHash(tx.ctx, s.Hash[:]) })
 }
 
-// PutAgreement adds an agreement. ErrExists if it is there, ErrConflict if another one has its name and version.
-func (tx *Tx) PutAgreement(s *statement.Signed[statement.Agreement]) error {
+// PutAgreement adds an agreement that comes into force at a time, to the second, as its leaf has it. ErrExists if it is there, ErrConflict if another one has its name and version.
+func (tx *Tx) PutAgreement(s *statement.Signed[statement.Agreement], at time.Time) error {
 	if err := tx.putStatement(s.Hash, statement.KindAgreement, s.Raw); err != nil {
 		return err
 	}
-	n, err := tx.q.InsertAgreement(tx.ctx, sqlc.InsertAgreementParams{Sha256: s.Hash[:], Name: s.Terms.Name, Version: s.Terms.Version})
+	n, err := tx.q.InsertAgreement(tx.ctx, sqlc.InsertAgreementParams{Sha256: s.Hash[:], Name: s.Terms.Name, Version: s.Terms.Version, At: at.Truncate(time.Second).UnixMicro()})
 	return tx.placed(n, err, "agreement", s.Hash, func() ([]byte, error) {
 		return tx.q.AgreementByVersion(tx.ctx, sqlc.AgreementByVersionParams{Name: s.Terms.Name, Version: s.Terms.Version})
 	})

@@ -34,10 +34,12 @@ CREATE TABLE card (
     version BIGINT NOT NULL
 );
 
+-- at is when it came into force here, by our clock: the time of its leaf.
 CREATE TABLE agreement (
     sha256  BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
     name    TEXT   NOT NULL,
     version BIGINT NOT NULL,
+    at      BIGINT NOT NULL,
     UNIQUE (name, version)
 );
 
@@ -76,11 +78,11 @@ CREATE TABLE receipt (
     UNIQUE (manifest, member, kind)
 );
 
--- What still has to reach a peer. A row goes when it has.
+-- What still has to reach a peer: a statement, or a proposal. A row goes when it has.
 CREATE TABLE outbox (
     peer       TEXT   NOT NULL,
     kind       TEXT   NOT NULL,
-    statement  BYTEA  NOT NULL REFERENCES statement (sha256),
+    statement  BYTEA  NOT NULL,
     attempts   BIGINT NOT NULL,
     due        BIGINT NOT NULL,
     last_error TEXT   NOT NULL,

@@ -48,19 +48,19 @@ INSERT INTO card (sha256, member, version) VALUES ($1, $2, $3) ON CONFLICT DO NO
 SELECT c.member, c.version, c.sha256, s.raw FROM card c JOIN statement s ON s.sha256 = c.sha256 ORDER BY c.member, c.version, c.sha256;
 
 -- name: InsertAgreement :execrows
-INSERT INTO agreement (sha256, name, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO agreement (sha256, name, version, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
 
 -- name: AgreementByVersion :one
 SELECT sha256 FROM agreement WHERE name = $1 AND version = $2;
 
 -- name: Agreements :many
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.name, a.version;
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.name, a.version;
 
 -- name: AgreementByHash :one
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 WHERE a.sha256 = $1;
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 WHERE a.sha256 = $1;
 
 -- name: AgreementByName :one
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256
 WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1;
 
 -- name: Generation :one

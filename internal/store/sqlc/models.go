@@ -8,6 +8,7 @@ type Agreement struct {
 	Sha256  []byte
 	Name    string
 	Version int64
+	At      int64
 }
 
 type Amendment struct {

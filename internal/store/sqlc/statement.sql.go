@@ -10,13 +10,14 @@ import (
 )
 
 const agreementByHash = `-- name: AgreementByHash :one
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 WHERE a.sha256 = $1
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 WHERE a.sha256 = $1
 `
 
 type AgreementByHashRow struct {
 	Sha256  []byte
 	Name    string
 	Version int64
+	At      int64
 	Raw     []byte
 }
 
@@ -27,13 +28,14 @@ func (q *Queries) AgreementByHash(ctx context.Context, sha256 []byte) (Agreement
 		&i.Sha256,
 		&i.Name,
 		&i.Version,
+		&i.At,
 		&i.Raw,
 	)
 	return i, err
 }
 
 const agreementByName = `-- name: AgreementByName :one
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256
 WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1
 `
 
@@ -41,6 +43,7 @@ type AgreementByNameRow struct {
 	Sha256  []byte
 	Name    string
 	Version int64
+	At      int64
 	Raw     []byte
 }
 
@@ -51,6 +54,7 @@ func (q *Queries) AgreementByName(ctx context.Context, name string) (AgreementBy
 		&i.Sha256,
 		&i.Name,
 		&i.Version,
+		&i.At,
 		&i.Raw,
 	)
 	return i, err
@@ -73,13 +77,14 @@ func (q *Queries) AgreementByVersion(ctx context.Context, arg AgreementByVersion
 }
 
 const agreements = `-- name: Agreements :many
-SELECT a.sha256, a.name, a.version, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.name, a.version
+SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement s ON s.sha256 = a.sha256 ORDER BY a.name, a.version
 `
 
 type AgreementsRow struct {
 	Sha256  []byte
 	Name    string
 	Version int64
+	At      int64
 	Raw     []byte
 }
 
@@ -96,6 +101,7 @@ func (q *Queries) Agreements(ctx context.Context) ([]AgreementsRow, error) {
 			&i.Sha256,
 			&i.Name,
 			&i.Version,
+			&i.At,
 			&i.Raw,
 		); err != nil {
 			return nil, err
@@ -278,17 +284,23 @@ func (q *Queries) Generation(ctx context.Context) (int64, error) {
 }
 
 const insertAgreement = `-- name: InsertAgreement :execrows
-INSERT INTO agreement (sha256, name, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+INSERT INTO agreement (sha256, name, version, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 `
 
 type InsertAgreementParams struct {
 	Sha256  []byte
 	Name    string
 	Version int64
+	At      int64
 }
 
 func (q *Queries) InsertAgreement(ctx context.Context, arg InsertAgreementParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertAgreementStmt, insertAgreement, arg.Sha256, arg.Name, arg.Version)
+	result, err := q.exec(ctx, q.insertAgreementStmt, insertAgreement,
+		arg.Sha256,
+		arg.Name,
+		arg.Version,
+		arg.At,
+	)
 	if err != nil {
 		return 0, err
 	}

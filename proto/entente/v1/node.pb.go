@@ -285,10 +285,14 @@ type SendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The exchanges, one for each recipient, as FROM/ID/TO.
 	Exchanges []string `protobuf:"bytes,1,rep,name=exchanges,proto3" json:"exchanges,omitempty"`
-	// SHA-256 of the manifest, in hex.
+	// SHA-256 of the manifest, in hex; empty while the release waits.
 	ManifestSha256 string `protobuf:"bytes,2,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Why the release waits for a second person; empty if it does not.
+	Waits []*Reason `protobuf:"bytes,3,rep,name=waits,proto3" json:"waits,omitempty"`
+	// Until when it waits.
+	WaitsUntil    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendResponse) Reset() {
@@ -333,6 +337,20 @@ func (x *SendResponse) GetManifestSha256() string {
 		return x.ManifestSha256
 	}
 	return ""
+}
+
+func (x *SendResponse) GetWaits() []*Reason {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *SendResponse) GetWaitsUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WaitsUntil
+	}
+	return nil
 }
 
 // ListRequest asks for a page.
@@ -1746,6 +1764,1278 @@ func (x *LearnResponse) GetCharterSha256() string {
 	return ""
 }
 
+// ProposeRequest carries a draft.
+type ProposeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agreement's text, in its one rendering, without signatures.
+	Agreement     []byte `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeRequest) Reset() {
+	*x = ProposeRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeRequest) ProtoMessage() {}
+
+func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
+func (*ProposeRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ProposeRequest) GetAgreement() []byte {
+	if x != nil {
+		return x.Agreement
+	}
+	return nil
+}
+
+// ProposeResponse is the proposal as it stands now.
+type ProposeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proposal      *Proposal              `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeResponse) Reset() {
+	*x = ProposeResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeResponse) ProtoMessage() {}
+
+func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
+func (*ProposeResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ProposeResponse) GetProposal() *Proposal {
+	if x != nil {
+		return x.Proposal
+	}
+	return nil
+}
+
+// Proposal is an agreement that was proposed.
+type Proposal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the text, in hex.
+	Sha256 string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// The text with the signatures so far.
+	Agreement []byte `protobuf:"bytes,2,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	// The member that proposed it.
+	Proposer string `protobuf:"bytes,3,opt,name=proposer,proto3" json:"proposer,omitempty"`
+	// open, concluded, declined or ended.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// When this node took it.
+	At *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// Members that have signed.
+	Signed []string `protobuf:"bytes,6,rep,name=signed,proto3" json:"signed,omitempty"`
+	// Members that have not.
+	Missing []string `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Who declined, and why.
+	Declined      []*Declined `protobuf:"bytes,8,rep,name=declined,proto3" json:"declined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proposal) Reset() {
+	*x = Proposal{}
+	mi := &file_entente_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proposal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proposal) ProtoMessage() {}
+
+func (x *Proposal) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
+func (*Proposal) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Proposal) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Proposal) GetAgreement() []byte {
+	if x != nil {
+		return x.Agreement
+	}
+	return nil
+}
+
+func (x *Proposal) GetProposer() string {
+	if x != nil {
+		return x.Proposer
+	}
+	return ""
+}
+
+func (x *Proposal) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Proposal) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Proposal) GetSigned() []string {
+	if x != nil {
+		return x.Signed
+	}
+	return nil
+}
+
+func (x *Proposal) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *Proposal) GetDeclined() []*Declined {
+	if x != nil {
+		return x.Declined
+	}
+	return nil
+}
+
+// Declined is a party that will not sign.
+type Declined struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The party.
+	Member string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When, by its clock.
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Declined) Reset() {
+	*x = Declined{}
+	mi := &file_entente_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Declined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Declined) ProtoMessage() {}
+
+func (x *Declined) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Declined.ProtoReflect.Descriptor instead.
+func (*Declined) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Declined) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Declined) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Declined) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ProposalsRequest asks for those that wait, or all.
+type ProposalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also those that are concluded, declined or ended.
+	All           bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposalsRequest) Reset() {
+	*x = ProposalsRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposalsRequest) ProtoMessage() {}
+
+func (x *ProposalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposalsRequest.ProtoReflect.Descriptor instead.
+func (*ProposalsRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ProposalsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+// ProposalsResponse is the list.
+type ProposalsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first, at most 1000.
+	Proposals     []*Proposal `protobuf:"bytes,1,rep,name=proposals,proto3" json:"proposals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposalsResponse) Reset() {
+	*x = ProposalsResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposalsResponse) ProtoMessage() {}
+
+func (x *ProposalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposalsResponse.ProtoReflect.Descriptor instead.
+func (*ProposalsResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ProposalsResponse) GetProposals() []*Proposal {
+	if x != nil {
+		return x.Proposals
+	}
+	return nil
+}
+
+// SignProposalRequest names a proposal.
+type SignProposalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The SHA-256 of its text, in hex, or the first digits of it; or the agreement's name, if only one of that name is open.
+	Proposal      string `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignProposalRequest) Reset() {
+	*x = SignProposalRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignProposalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignProposalRequest) ProtoMessage() {}
+
+func (x *SignProposalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignProposalRequest.ProtoReflect.Descriptor instead.
+func (*SignProposalRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SignProposalRequest) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
+// SignProposalResponse is the proposal as it stands now.
+type SignProposalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proposal      *Proposal              `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignProposalResponse) Reset() {
+	*x = SignProposalResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignProposalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignProposalResponse) ProtoMessage() {}
+
+func (x *SignProposalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignProposalResponse.ProtoReflect.Descriptor instead.
+func (*SignProposalResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SignProposalResponse) GetProposal() *Proposal {
+	if x != nil {
+		return x.Proposal
+	}
+	return nil
+}
+
+// DeclineProposalRequest names a proposal.
+type DeclineProposalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in SignProposalRequest.
+	Proposal string `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// Why, in one line; all parties read it.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclineProposalRequest) Reset() {
+	*x = DeclineProposalRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclineProposalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclineProposalRequest) ProtoMessage() {}
+
+func (x *DeclineProposalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclineProposalRequest.ProtoReflect.Descriptor instead.
+func (*DeclineProposalRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DeclineProposalRequest) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
+func (x *DeclineProposalRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// DeclineProposalResponse is the proposal as it stands now.
+type DeclineProposalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proposal      *Proposal              `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclineProposalResponse) Reset() {
+	*x = DeclineProposalResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclineProposalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclineProposalResponse) ProtoMessage() {}
+
+func (x *DeclineProposalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclineProposalResponse.ProtoReflect.Descriptor instead.
+func (*DeclineProposalResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DeclineProposalResponse) GetProposal() *Proposal {
+	if x != nil {
+		return x.Proposal
+	}
+	return nil
+}
+
+// WithdrawRequest names an agreement in force.
+type WithdrawRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Agreement string `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	// Why, in one line, or empty; all parties read it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// From when on; empty: as soon as the notice period allows.
+	Ends          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ends,proto3" json:"ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawRequest) Reset() {
+	*x = WithdrawRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawRequest) ProtoMessage() {}
+
+func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *WithdrawRequest) GetAgreement() string {
+	if x != nil {
+		return x.Agreement
+	}
+	return ""
+}
+
+func (x *WithdrawRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WithdrawRequest) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// WithdrawResponse says when it takes effect.
+type WithdrawResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From then on this member is no party.
+	Ends *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=ends,proto3" json:"ends,omitempty"`
+	// SHA-256 of the notice, in hex.
+	NoticeSha256  string `protobuf:"bytes,2,opt,name=notice_sha256,json=noticeSha256,proto3" json:"notice_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawResponse) Reset() {
+	*x = WithdrawResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawResponse) ProtoMessage() {}
+
+func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
+func (*WithdrawResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WithdrawResponse) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *WithdrawResponse) GetNoticeSha256() string {
+	if x != nil {
+		return x.NoticeSha256
+	}
+	return ""
+}
+
+// RehearseSendRequest is a submission, or a question about all members.
+type RehearseSendRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Send; file_name and media_type are not looked at.
+	Submission *Submission `protobuf:"bytes,1,opt,name=submission,proto3" json:"submission,omitempty"`
+	// Ask about every member of the alliance, one by one, instead of the submission's recipients.
+	Everybody     bool `protobuf:"varint,2,opt,name=everybody,proto3" json:"everybody,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseSendRequest) Reset() {
+	*x = RehearseSendRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseSendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseSendRequest) ProtoMessage() {}
+
+func (x *RehearseSendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseSendRequest.ProtoReflect.Descriptor instead.
+func (*RehearseSendRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RehearseSendRequest) GetSubmission() *Submission {
+	if x != nil {
+		return x.Submission
+	}
+	return nil
+}
+
+func (x *RehearseSendRequest) GetEverybody() bool {
+	if x != nil {
+		return x.Everybody
+	}
+	return false
+}
+
+// RehearseSendResponse is what would happen.
+type RehearseSendResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why this member's own node would not release it; empty if it would.
+	Reasons []*Reason `protobuf:"bytes,1,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Why it would wait for a second person; empty if it would not.
+	Waits []*Reason `protobuf:"bytes,2,rep,name=waits,proto3" json:"waits,omitempty"`
+	// What each recipient would do, sorted by name.
+	Recipients    []*Rehearsed `protobuf:"bytes,3,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseSendResponse) Reset() {
+	*x = RehearseSendResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseSendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseSendResponse) ProtoMessage() {}
+
+func (x *RehearseSendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseSendResponse.ProtoReflect.Descriptor instead.
+func (*RehearseSendResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RehearseSendResponse) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *RehearseSendResponse) GetWaits() []*Reason {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *RehearseSendResponse) GetRecipients() []*Rehearsed {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+// Rehearsed is what one recipient would do.
+type Rehearsed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recipient.
+	Member string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// accepts, refuses, or silent.
+	Answer string `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Why it would refuse.
+	Reasons []*Reason `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Why it did not answer.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rehearsed) Reset() {
+	*x = Rehearsed{}
+	mi := &file_entente_v1_node_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rehearsed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rehearsed) ProtoMessage() {}
+
+func (x *Rehearsed) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rehearsed.ProtoReflect.Descriptor instead.
+func (*Rehearsed) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Rehearsed) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Rehearsed) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *Rehearsed) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Rehearsed) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ApprovalsRequest asks for those that wait, or all.
+type ApprovalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also those that were approved or have lapsed.
+	All           bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalsRequest) Reset() {
+	*x = ApprovalsRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalsRequest) ProtoMessage() {}
+
+func (x *ApprovalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalsRequest.ProtoReflect.Descriptor instead.
+func (*ApprovalsRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ApprovalsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+// ApprovalsResponse is the list.
+type ApprovalsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one that ends next first, at most 1000.
+	Releases      []*WaitingRelease `protobuf:"bytes,1,rep,name=releases,proto3" json:"releases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalsResponse) Reset() {
+	*x = ApprovalsResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalsResponse) ProtoMessage() {}
+
+func (x *ApprovalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalsResponse.ProtoReflect.Descriptor instead.
+func (*ApprovalsResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ApprovalsResponse) GetReleases() []*WaitingRelease {
+	if x != nil {
+		return x.Releases
+	}
+	return nil
+}
+
+// WaitingRelease is a release that waits for a second person, or did.
+type WaitingRelease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ULID.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Who would get it.
+	To []string `protobuf:"bytes,2,rep,name=to,proto3" json:"to,omitempty"`
+	// From the manifest.
+	Agreement string `protobuf:"bytes,3,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	// From the manifest.
+	Purpose string `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// From the manifest.
+	Label string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
+	// Who released it.
+	ReleasedBy string `protobuf:"bytes,6,opt,name=released_by,json=releasedBy,proto3" json:"released_by,omitempty"`
+	// From the manifest.
+	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	// Until when it waits.
+	Ends *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=ends,proto3" json:"ends,omitempty"`
+	// waiting, approved or lapsed.
+	State         string `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingRelease) Reset() {
+	*x = WaitingRelease{}
+	mi := &file_entente_v1_node_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingRelease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingRelease) ProtoMessage() {}
+
+func (x *WaitingRelease) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingRelease.ProtoReflect.Descriptor instead.
+func (*WaitingRelease) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *WaitingRelease) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WaitingRelease) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *WaitingRelease) GetAgreement() string {
+	if x != nil {
+		return x.Agreement
+	}
+	return ""
+}
+
+func (x *WaitingRelease) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *WaitingRelease) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *WaitingRelease) GetReleasedBy() string {
+	if x != nil {
+		return x.ReleasedBy
+	}
+	return ""
+}
+
+func (x *WaitingRelease) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *WaitingRelease) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *WaitingRelease) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+// ApproveRequest names a release, then comes the approver's copy of its document.
+type ApproveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*ApproveRequest_Approving
+	//	*ApproveRequest_Chunk
+	Part          isApproveRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRequest) Reset() {
+	*x = ApproveRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRequest) ProtoMessage() {}
+
+func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
+func (*ApproveRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ApproveRequest) GetPart() isApproveRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *ApproveRequest) GetApproving() *Approving {
+	if x != nil {
+		if x, ok := x.Part.(*ApproveRequest_Approving); ok {
+			return x.Approving
+		}
+	}
+	return nil
+}
+
+func (x *ApproveRequest) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*ApproveRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isApproveRequest_Part interface {
+	isApproveRequest_Part()
+}
+
+type ApproveRequest_Approving struct {
+	// What is approved.
+	Approving *Approving `protobuf:"bytes,1,opt,name=approving,proto3,oneof"`
+}
+
+type ApproveRequest_Chunk struct {
+	// The next bytes of the approver's copy.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*ApproveRequest_Approving) isApproveRequest_Part() {}
+
+func (*ApproveRequest_Chunk) isApproveRequest_Part() {}
+
+// Approving names a release and what the sender called its document.
+type Approving struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ULID, or FROM/ID/TO.
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// The document's name, as it was sent. It is part of the commitment.
+	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// The document's media type, as it was sent.
+	MediaType     string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approving) Reset() {
+	*x = Approving{}
+	mi := &file_entente_v1_node_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approving) ProtoMessage() {}
+
+func (x *Approving) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approving.ProtoReflect.Descriptor instead.
+func (*Approving) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Approving) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *Approving) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *Approving) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+// ApproveResponse says that the release is signed and will be delivered.
+type ApproveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in SendResponse.
+	Exchanges []string `protobuf:"bytes,1,rep,name=exchanges,proto3" json:"exchanges,omitempty"`
+	// SHA-256 of the manifest, in hex.
+	ManifestSha256 string `protobuf:"bytes,2,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ApproveResponse) Reset() {
+	*x = ApproveResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveResponse) ProtoMessage() {}
+
+func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
+func (*ApproveResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ApproveResponse) GetExchanges() []string {
+	if x != nil {
+		return x.Exchanges
+	}
+	return nil
+}
+
+func (x *ApproveResponse) GetManifestSha256() string {
+	if x != nil {
+		return x.ManifestSha256
+	}
+	return ""
+}
+
 var File_entente_v1_node_proto protoreflect.FileDescriptor
 
 const file_entente_v1_node_proto_rawDesc = "" +
@@ -1772,10 +3062,13 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\bfileName\x12)\n" +
 	"\n" +
 	"media_type\x18\t \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\"U\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\"\xbc\x01\n" +
 	"\fSendResponse\x12\x1c\n" +
 	"\texchanges\x18\x01 \x03(\tR\texchanges\x12'\n" +
-	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256\"\x92\x01\n" +
+	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256\x12(\n" +
+	"\x05waits\x18\x03 \x03(\v2\x12.entente.v1.ReasonR\x05waits\x12;\n" +
+	"\vwaits_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"waitsUntil\"\x92\x01\n" +
 	"\vListRequest\x12?\n" +
 	"\tdirection\x18\x01 \x01(\x0e2\x15.entente.v1.DirectionB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\tdirection\x12 \n" +
@@ -1876,11 +3169,95 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"amendments\x12(\n" +
 	"\x05cards\x18\x02 \x03(\fB\x12\xbaH\x0f\x92\x01\f\x10@\"\bz\x06\x10\x01\x18\x80\x80\x04R\x05cards\"6\n" +
 	"\rLearnResponse\x12%\n" +
-	"\x0echarter_sha256\x18\x01 \x01(\tR\rcharterSha256*K\n" +
+	"\x0echarter_sha256\x18\x01 \x01(\tR\rcharterSha256\";\n" +
+	"\x0eProposeRequest\x12)\n" +
+	"\tagreement\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\tagreement\"C\n" +
+	"\x0fProposeResponse\x120\n" +
+	"\bproposal\x18\x01 \x01(\v2\x14.entente.v1.ProposalR\bproposal\"\x82\x02\n" +
+	"\bProposal\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1c\n" +
+	"\tagreement\x18\x02 \x01(\fR\tagreement\x12\x1a\n" +
+	"\bproposer\x18\x03 \x01(\tR\bproposer\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06signed\x18\x06 \x03(\tR\x06signed\x12\x18\n" +
+	"\amissing\x18\a \x03(\tR\amissing\x120\n" +
+	"\bdeclined\x18\b \x03(\v2\x14.entente.v1.DeclinedR\bdeclined\"f\n" +
+	"\bDeclined\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"$\n" +
+	"\x10ProposalsRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\"G\n" +
+	"\x11ProposalsResponse\x122\n" +
+	"\tproposals\x18\x01 \x03(\v2\x14.entente.v1.ProposalR\tproposals\"<\n" +
+	"\x13SignProposalRequest\x12%\n" +
+	"\bproposal\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bproposal\"H\n" +
+	"\x14SignProposalResponse\x120\n" +
+	"\bproposal\x18\x01 \x01(\v2\x14.entente.v1.ProposalR\bproposal\"c\n" +
+	"\x16DeclineProposalRequest\x12%\n" +
+	"\bproposal\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bproposal\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\bR\x06reason\"K\n" +
+	"\x17DeclineProposalResponse\x120\n" +
+	"\bproposal\x18\x01 \x01(\v2\x14.entente.v1.ProposalR\bproposal\"\x8c\x01\n" +
+	"\x0fWithdrawRequest\x12'\n" +
+	"\tagreement\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tagreement\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\x12.\n" +
+	"\x04ends\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\"g\n" +
+	"\x10WithdrawResponse\x12.\n" +
+	"\x04ends\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12#\n" +
+	"\rnotice_sha256\x18\x02 \x01(\tR\fnoticeSha256\"s\n" +
+	"\x13RehearseSendRequest\x12>\n" +
+	"\n" +
+	"submission\x18\x01 \x01(\v2\x16.entente.v1.SubmissionB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"submission\x12\x1c\n" +
+	"\teverybody\x18\x02 \x01(\bR\teverybody\"\xa5\x01\n" +
+	"\x14RehearseSendResponse\x12,\n" +
+	"\areasons\x18\x01 \x03(\v2\x12.entente.v1.ReasonR\areasons\x12(\n" +
+	"\x05waits\x18\x02 \x03(\v2\x12.entente.v1.ReasonR\x05waits\x125\n" +
+	"\n" +
+	"recipients\x18\x03 \x03(\v2\x15.entente.v1.RehearsedR\n" +
+	"recipients\"\x7f\n" +
+	"\tRehearsed\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
+	"\x06answer\x18\x02 \x01(\tR\x06answer\x12,\n" +
+	"\areasons\x18\x03 \x03(\v2\x12.entente.v1.ReasonR\areasons\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"$\n" +
+	"\x10ApprovalsRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\"K\n" +
+	"\x11ApprovalsResponse\x126\n" +
+	"\breleases\x18\x01 \x03(\v2\x1a.entente.v1.WaitingReleaseR\breleases\"\x9b\x02\n" +
+	"\x0eWaitingRelease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
+	"\x02to\x18\x02 \x03(\tR\x02to\x12\x1c\n" +
+	"\tagreement\x18\x03 \x01(\tR\tagreement\x12\x18\n" +
+	"\apurpose\x18\x04 \x01(\tR\apurpose\x12\x14\n" +
+	"\x05label\x18\x05 \x01(\tR\x05label\x12\x1f\n" +
+	"\vreleased_by\x18\x06 \x01(\tR\n" +
+	"releasedBy\x124\n" +
+	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12.\n" +
+	"\x04ends\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12\x14\n" +
+	"\x05state\x18\t \x01(\tR\x05state\"{\n" +
+	"\x0eApproveRequest\x125\n" +
+	"\tapproving\x18\x01 \x01(\v2\x15.entente.v1.ApprovingH\x00R\tapproving\x12#\n" +
+	"\x05chunk\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10H\x00R\x05chunkB\r\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"\x87\x01\n" +
+	"\tApproving\x12&\n" +
+	"\bexchange\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\x12'\n" +
+	"\tfile_name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\bfileName\x12)\n" +
+	"\n" +
+	"media_type\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\"X\n" +
+	"\x0fApproveResponse\x12\x1c\n" +
+	"\texchanges\x18\x01 \x03(\tR\texchanges\x12'\n" +
+	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
-	"\rDIRECTION_OUT\x10\x022\xa3\x04\n" +
+	"\rDIRECTION_OUT\x10\x022\x8a\t\n" +
 	"\vNodeService\x12;\n" +
 	"\x04Send\x12\x17.entente.v1.SendRequest\x1a\x18.entente.v1.SendResponse(\x01\x129\n" +
 	"\x04List\x12\x17.entente.v1.ListRequest\x1a\x18.entente.v1.ListResponse\x129\n" +
@@ -1889,7 +3266,15 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\bEvidence\x12\x1b.entente.v1.EvidenceRequest\x1a\x1c.entente.v1.EvidenceResponse0\x01\x12T\n" +
 	"\rReconcileWith\x12 .entente.v1.ReconcileWithRequest\x1a!.entente.v1.ReconcileWithResponse\x12G\n" +
 	"\bFetchLog\x12\x1b.entente.v1.FetchLogRequest\x1a\x1c.entente.v1.FetchLogResponse0\x01\x12<\n" +
-	"\x05Learn\x12\x18.entente.v1.LearnRequest\x1a\x19.entente.v1.LearnResponseB,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
+	"\x05Learn\x12\x18.entente.v1.LearnRequest\x1a\x19.entente.v1.LearnResponse\x12B\n" +
+	"\aPropose\x12\x1a.entente.v1.ProposeRequest\x1a\x1b.entente.v1.ProposeResponse\x12H\n" +
+	"\tProposals\x12\x1c.entente.v1.ProposalsRequest\x1a\x1d.entente.v1.ProposalsResponse\x12Q\n" +
+	"\fSignProposal\x12\x1f.entente.v1.SignProposalRequest\x1a .entente.v1.SignProposalResponse\x12Z\n" +
+	"\x0fDeclineProposal\x12\".entente.v1.DeclineProposalRequest\x1a#.entente.v1.DeclineProposalResponse\x12E\n" +
+	"\bWithdraw\x12\x1b.entente.v1.WithdrawRequest\x1a\x1c.entente.v1.WithdrawResponse\x12Q\n" +
+	"\fRehearseSend\x12\x1f.entente.v1.RehearseSendRequest\x1a .entente.v1.RehearseSendResponse\x12H\n" +
+	"\tApprovals\x12\x1c.entente.v1.ApprovalsRequest\x1a\x1d.entente.v1.ApprovalsResponse\x12D\n" +
+	"\aApprove\x12\x1a.entente.v1.ApproveRequest\x1a\x1b.entente.v1.ApproveResponse(\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
 var (
 	file_entente_v1_node_proto_rawDescOnce sync.Once
@@ -1904,74 +3289,131 @@ func file_entente_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_entente_v1_node_proto_goTypes = []any{
-	(Direction)(0),                // 0: entente.v1.Direction
-	(*SendRequest)(nil),           // 1: entente.v1.SendRequest
-	(*Submission)(nil),            // 2: entente.v1.Submission
-	(*SendResponse)(nil),          // 3: entente.v1.SendResponse
-	(*ListRequest)(nil),           // 4: entente.v1.ListRequest
-	(*ListResponse)(nil),          // 5: entente.v1.ListResponse
-	(*Exchange)(nil),              // 6: entente.v1.Exchange
-	(*Receipt)(nil),               // 7: entente.v1.Receipt
-	(*Reason)(nil),                // 8: entente.v1.Reason
-	(*ShowRequest)(nil),           // 9: entente.v1.ShowRequest
-	(*ShowResponse)(nil),          // 10: entente.v1.ShowResponse
-	(*OpenRequest)(nil),           // 11: entente.v1.OpenRequest
-	(*OpenResponse)(nil),          // 12: entente.v1.OpenResponse
-	(*Opened)(nil),                // 13: entente.v1.Opened
-	(*Fault)(nil),                 // 14: entente.v1.Fault
-	(*EvidenceRequest)(nil),       // 15: entente.v1.EvidenceRequest
-	(*EvidenceResponse)(nil),      // 16: entente.v1.EvidenceResponse
-	(*EvidenceComplete)(nil),      // 17: entente.v1.EvidenceComplete
-	(*ReconcileWithRequest)(nil),  // 18: entente.v1.ReconcileWithRequest
-	(*ReconcileWithResponse)(nil), // 19: entente.v1.ReconcileWithResponse
-	(*FetchLogRequest)(nil),       // 20: entente.v1.FetchLogRequest
-	(*FetchLogResponse)(nil),      // 21: entente.v1.FetchLogResponse
-	(*LearnRequest)(nil),          // 22: entente.v1.LearnRequest
-	(*LearnResponse)(nil),         // 23: entente.v1.LearnResponse
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(Direction)(0),                  // 0: entente.v1.Direction
+	(*SendRequest)(nil),             // 1: entente.v1.SendRequest
+	(*Submission)(nil),              // 2: entente.v1.Submission
+	(*SendResponse)(nil),            // 3: entente.v1.SendResponse
+	(*ListRequest)(nil),             // 4: entente.v1.ListRequest
+	(*ListResponse)(nil),            // 5: entente.v1.ListResponse
+	(*Exchange)(nil),                // 6: entente.v1.Exchange
+	(*Receipt)(nil),                 // 7: entente.v1.Receipt
+	(*Reason)(nil),                  // 8: entente.v1.Reason
+	(*ShowRequest)(nil),             // 9: entente.v1.ShowRequest
+	(*ShowResponse)(nil),            // 10: entente.v1.ShowResponse
+	(*OpenRequest)(nil),             // 11: entente.v1.OpenRequest
+	(*OpenResponse)(nil),            // 12: entente.v1.OpenResponse
+	(*Opened)(nil),                  // 13: entente.v1.Opened
+	(*Fault)(nil),                   // 14: entente.v1.Fault
+	(*EvidenceRequest)(nil),         // 15: entente.v1.EvidenceRequest
+	(*EvidenceResponse)(nil),        // 16: entente.v1.EvidenceResponse
+	(*EvidenceComplete)(nil),        // 17: entente.v1.EvidenceComplete
+	(*ReconcileWithRequest)(nil),    // 18: entente.v1.ReconcileWithRequest
+	(*ReconcileWithResponse)(nil),   // 19: entente.v1.ReconcileWithResponse
+	(*FetchLogRequest)(nil),         // 20: entente.v1.FetchLogRequest
+	(*FetchLogResponse)(nil),        // 21: entente.v1.FetchLogResponse
+	(*LearnRequest)(nil),            // 22: entente.v1.LearnRequest
+	(*LearnResponse)(nil),           // 23: entente.v1.LearnResponse
+	(*ProposeRequest)(nil),          // 24: entente.v1.ProposeRequest
+	(*ProposeResponse)(nil),         // 25: entente.v1.ProposeResponse
+	(*Proposal)(nil),                // 26: entente.v1.Proposal
+	(*Declined)(nil),                // 27: entente.v1.Declined
+	(*ProposalsRequest)(nil),        // 28: entente.v1.ProposalsRequest
+	(*ProposalsResponse)(nil),       // 29: entente.v1.ProposalsResponse
+	(*SignProposalRequest)(nil),     // 30: entente.v1.SignProposalRequest
+	(*SignProposalResponse)(nil),    // 31: entente.v1.SignProposalResponse
+	(*DeclineProposalRequest)(nil),  // 32: entente.v1.DeclineProposalRequest
+	(*DeclineProposalResponse)(nil), // 33: entente.v1.DeclineProposalResponse
+	(*WithdrawRequest)(nil),         // 34: entente.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),        // 35: entente.v1.WithdrawResponse
+	(*RehearseSendRequest)(nil),     // 36: entente.v1.RehearseSendRequest
+	(*RehearseSendResponse)(nil),    // 37: entente.v1.RehearseSendResponse
+	(*Rehearsed)(nil),               // 38: entente.v1.Rehearsed
+	(*ApprovalsRequest)(nil),        // 39: entente.v1.ApprovalsRequest
+	(*ApprovalsResponse)(nil),       // 40: entente.v1.ApprovalsResponse
+	(*WaitingRelease)(nil),          // 41: entente.v1.WaitingRelease
+	(*ApproveRequest)(nil),          // 42: entente.v1.ApproveRequest
+	(*Approving)(nil),               // 43: entente.v1.Approving
+	(*ApproveResponse)(nil),         // 44: entente.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),   // 45: google.protobuf.Timestamp
 }
 var file_entente_v1_node_proto_depIdxs = []int32{
 	2,  // 0: entente.v1.SendRequest.submission:type_name -> entente.v1.Submission
-	0,  // 1: entente.v1.ListRequest.direction:type_name -> entente.v1.Direction
-	6,  // 2: entente.v1.ListResponse.exchanges:type_name -> entente.v1.Exchange
-	24, // 3: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
-	24, // 4: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
-	24, // 5: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
-	24, // 6: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
-	24, // 7: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
-	7,  // 8: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
-	24, // 9: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
-	8,  // 10: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
-	6,  // 11: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
-	13, // 12: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
-	6,  // 13: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
-	8,  // 14: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
-	17, // 15: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
-	24, // 16: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
-	24, // 17: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
-	1,  // 18: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
-	4,  // 19: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
-	9,  // 20: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
-	11, // 21: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
-	15, // 22: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
-	18, // 23: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
-	20, // 24: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
-	22, // 25: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
-	3,  // 26: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
-	5,  // 27: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
-	10, // 28: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
-	12, // 29: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
-	16, // 30: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
-	19, // 31: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
-	21, // 32: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
-	23, // 33: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	8,  // 1: entente.v1.SendResponse.waits:type_name -> entente.v1.Reason
+	45, // 2: entente.v1.SendResponse.waits_until:type_name -> google.protobuf.Timestamp
+	0,  // 3: entente.v1.ListRequest.direction:type_name -> entente.v1.Direction
+	6,  // 4: entente.v1.ListResponse.exchanges:type_name -> entente.v1.Exchange
+	45, // 5: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
+	45, // 6: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
+	45, // 7: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
+	45, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
+	45, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
+	7,  // 10: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
+	45, // 11: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
+	8,  // 12: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
+	6,  // 13: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
+	13, // 14: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
+	6,  // 15: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
+	8,  // 16: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
+	17, // 17: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
+	45, // 18: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
+	45, // 19: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
+	26, // 20: entente.v1.ProposeResponse.proposal:type_name -> entente.v1.Proposal
+	45, // 21: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
+	27, // 22: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
+	45, // 23: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
+	26, // 24: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
+	26, // 25: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
+	26, // 26: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
+	45, // 27: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
+	45, // 28: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
+	2,  // 29: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
+	8,  // 30: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
+	8,  // 31: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
+	38, // 32: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
+	8,  // 33: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
+	41, // 34: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
+	45, // 35: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
+	45, // 36: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
+	43, // 37: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
+	1,  // 38: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
+	4,  // 39: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
+	9,  // 40: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
+	11, // 41: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
+	15, // 42: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
+	18, // 43: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
+	20, // 44: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
+	22, // 45: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
+	24, // 46: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
+	28, // 47: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
+	30, // 48: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
+	32, // 49: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
+	34, // 50: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
+	36, // 51: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
+	39, // 52: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
+	42, // 53: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
+	3,  // 54: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
+	5,  // 55: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
+	10, // 56: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
+	12, // 57: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
+	16, // 58: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
+	19, // 59: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
+	21, // 60: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
+	23, // 61: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
+	25, // 62: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
+	29, // 63: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
+	31, // 64: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
+	33, // 65: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
+	35, // 66: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
+	37, // 67: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
+	40, // 68: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
+	44, // 69: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
+	54, // [54:70] is the sub-list for method output_type
+	38, // [38:54] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_node_proto_init() }
@@ -1992,13 +3434,17 @@ func file_entente_v1_node_proto_init() {
 		(*EvidenceResponse_Chunk)(nil),
 		(*EvidenceResponse_Complete)(nil),
 	}
+	file_entente_v1_node_proto_msgTypes[41].OneofWrappers = []any{
+		(*ApproveRequest_Approving)(nil),
+		(*ApproveRequest_Chunk)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_node_proto_rawDesc), len(file_entente_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,14 +21,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NodeService_Send_FullMethodName          = "/entente.v1.NodeService/Send"
-	NodeService_List_FullMethodName          = "/entente.v1.NodeService/List"
-	NodeService_Show_FullMethodName          = "/entente.v1.NodeService/Show"
-	NodeService_Open_FullMethodName          = "/entente.v1.NodeService/Open"
-	NodeService_Evidence_FullMethodName      = "/entente.v1.NodeService/Evidence"
-	NodeService_ReconcileWith_FullMethodName = "/entente.v1.NodeService/ReconcileWith"
-	NodeService_FetchLog_FullMethodName      = "/entente.v1.NodeService/FetchLog"
-	NodeService_Learn_FullMethodName         = "/entente.v1.NodeService/Learn"
+	NodeService_Send_FullMethodName            = "/entente.v1.NodeService/Send"
+	NodeService_List_FullMethodName            = "/entente.v1.NodeService/List"
+	NodeService_Show_FullMethodName            = "/entente.v1.NodeService/Show"
+	NodeService_Open_FullMethodName            = "/entente.v1.NodeService/Open"
+	NodeService_Evidence_FullMethodName        = "/entente.v1.NodeService/Evidence"
+	NodeService_ReconcileWith_FullMethodName   = "/entente.v1.NodeService/ReconcileWith"
+	NodeService_FetchLog_FullMethodName        = "/entente.v1.NodeService/FetchLog"
+	NodeService_Learn_FullMethodName           = "/entente.v1.NodeService/Learn"
+	NodeService_Propose_FullMethodName         = "/entente.v1.NodeService/Propose"
+	NodeService_Proposals_FullMethodName       = "/entente.v1.NodeService/Proposals"
+	NodeService_SignProposal_FullMethodName    = "/entente.v1.NodeService/SignProposal"
+	NodeService_DeclineProposal_FullMethodName = "/entente.v1.NodeService/DeclineProposal"
+	NodeService_Withdraw_FullMethodName        = "/entente.v1.NodeService/Withdraw"
+	NodeService_RehearseSend_FullMethodName    = "/entente.v1.NodeService/RehearseSend"
+	NodeService_Approvals_FullMethodName       = "/entente.v1.NodeService/Approvals"
+	NodeService_Approve_FullMethodName         = "/entente.v1.NodeService/Approve"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -55,6 +63,22 @@ type NodeServiceClient interface {
 	FetchLog(ctx context.Context, in *FetchLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchLogResponse], error)
 	// Learn hands in amendments and cards that somebody mailed, as a peer would tell them.
 	Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error)
+	// Propose signs an agreement in the member's name and sends it to the nodes of all other parties.
+	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// Proposals lists agreements that were proposed, newest first.
+	Proposals(ctx context.Context, in *ProposalsRequest, opts ...grpc.CallOption) (*ProposalsResponse, error)
+	// SignProposal signs a proposal in the member's name. With the last signature it is in force.
+	SignProposal(ctx context.Context, in *SignProposalRequest, opts ...grpc.CallOption) (*SignProposalResponse, error)
+	// DeclineProposal says to all parties that this member will not sign.
+	DeclineProposal(ctx context.Context, in *DeclineProposalRequest, opts ...grpc.CallOption) (*DeclineProposalResponse, error)
+	// Withdraw says to all parties that this member leaves an agreement, after its notice period.
+	Withdraw(ctx context.Context, in *WithdrawRequest, opts ...grpc.CallOption) (*WithdrawResponse, error)
+	// RehearseSend decides about a submission without a document, here and at every recipient. Nothing is sent.
+	RehearseSend(ctx context.Context, in *RehearseSendRequest, opts ...grpc.CallOption) (*RehearseSendResponse, error)
+	// Approvals lists releases that wait for a second person, or did.
+	Approvals(ctx context.Context, in *ApprovalsRequest, opts ...grpc.CallOption) (*ApprovalsResponse, error)
+	// Approve gives a waiting release its second key. The caller sends its own copy of the document, which must be the one that waits.
+	Approve(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApproveRequest, ApproveResponse], error)
 }
 
 type nodeServiceClient struct {
@@ -175,6 +199,89 @@ func (c *nodeServiceClient) Learn(ctx context.Context, in *LearnRequest, opts ..
 	return out, nil
 }
 
+func (c *nodeServiceClient) Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProposeResponse)
+	err := c.cc.Invoke(ctx, NodeService_Propose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Proposals(ctx context.Context, in *ProposalsRequest, opts ...grpc.CallOption) (*ProposalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProposalsResponse)
+	err := c.cc.Invoke(ctx, NodeService_Proposals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) SignProposal(ctx context.Context, in *SignProposalRequest, opts ...grpc.CallOption) (*SignProposalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignProposalResponse)
+	err := c.cc.Invoke(ctx, NodeService_SignProposal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) DeclineProposal(ctx context.Context, in *DeclineProposalRequest, opts ...grpc.CallOption) (*DeclineProposalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeclineProposalResponse)
+	err := c.cc.Invoke(ctx, NodeService_DeclineProposal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Withdraw(ctx context.Context, in *WithdrawRequest, opts ...grpc.CallOption) (*WithdrawResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WithdrawResponse)
+	err := c.cc.Invoke(ctx, NodeService_Withdraw_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) RehearseSend(ctx context.Context, in *RehearseSendRequest, opts ...grpc.CallOption) (*RehearseSendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RehearseSendResponse)
+	err := c.cc.Invoke(ctx, NodeService_RehearseSend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Approvals(ctx context.Context, in *ApprovalsRequest, opts ...grpc.CallOption) (*ApprovalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApprovalsResponse)
+	err := c.cc.Invoke(ctx, NodeService_Approvals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Approve(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApproveRequest, ApproveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[4], NodeService_Approve_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ApproveRequest, ApproveResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_ApproveClient = grpc.ClientStreamingClient[ApproveRequest, ApproveResponse]
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -199,6 +306,22 @@ type NodeServiceServer interface {
 	FetchLog(*FetchLogRequest, grpc.ServerStreamingServer[FetchLogResponse]) error
 	// Learn hands in amendments and cards that somebody mailed, as a peer would tell them.
 	Learn(context.Context, *LearnRequest) (*LearnResponse, error)
+	// Propose signs an agreement in the member's name and sends it to the nodes of all other parties.
+	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// Proposals lists agreements that were proposed, newest first.
+	Proposals(context.Context, *ProposalsRequest) (*ProposalsResponse, error)
+	// SignProposal signs a proposal in the member's name. With the last signature it is in force.
+	SignProposal(context.Context, *SignProposalRequest) (*SignProposalResponse, error)
+	// DeclineProposal says to all parties that this member will not sign.
+	DeclineProposal(context.Context, *DeclineProposalRequest) (*DeclineProposalResponse, error)
+	// Withdraw says to all parties that this member leaves an agreement, after its notice period.
+	Withdraw(context.Context, *WithdrawRequest) (*WithdrawResponse, error)
+	// RehearseSend decides about a submission without a document, here and at every recipient. Nothing is sent.
+	RehearseSend(context.Context, *RehearseSendRequest) (*RehearseSendResponse, error)
+	// Approvals lists releases that wait for a second person, or did.
+	Approvals(context.Context, *ApprovalsRequest) (*ApprovalsResponse, error)
+	// Approve gives a waiting release its second key. The caller sends its own copy of the document, which must be the one that waits.
+	Approve(grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]) error
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -232,6 +355,30 @@ func (UnimplementedNodeServiceServer) FetchLog(*FetchLogRequest, grpc.ServerStre
 }
 func (UnimplementedNodeServiceServer) Learn(context.Context, *LearnRequest) (*LearnResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Learn not implemented")
+}
+func (UnimplementedNodeServiceServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedNodeServiceServer) Proposals(context.Context, *ProposalsRequest) (*ProposalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Proposals not implemented")
+}
+func (UnimplementedNodeServiceServer) SignProposal(context.Context, *SignProposalRequest) (*SignProposalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignProposal not implemented")
+}
+func (UnimplementedNodeServiceServer) DeclineProposal(context.Context, *DeclineProposalRequest) (*DeclineProposalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeclineProposal not implemented")
+}
+func (UnimplementedNodeServiceServer) Withdraw(context.Context, *WithdrawRequest) (*WithdrawResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Withdraw not implemented")
+}
+func (UnimplementedNodeServiceServer) RehearseSend(context.Context, *RehearseSendRequest) (*RehearseSendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RehearseSend not implemented")
+}
+func (UnimplementedNodeServiceServer) Approvals(context.Context, *ApprovalsRequest) (*ApprovalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Approvals not implemented")
+}
+func (UnimplementedNodeServiceServer) Approve(grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]) error {
+	return status.Error(codes.Unimplemented, "method Approve not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -366,6 +513,139 @@ func _NodeService_Learn_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_Propose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProposeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Propose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Propose_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Propose(ctx, req.(*ProposeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Proposals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProposalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Proposals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Proposals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Proposals(ctx, req.(*ProposalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_SignProposal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignProposalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).SignProposal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_SignProposal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).SignProposal(ctx, req.(*SignProposalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_DeclineProposal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeclineProposalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).DeclineProposal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_DeclineProposal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).DeclineProposal(ctx, req.(*DeclineProposalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Withdraw_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Withdraw(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Withdraw_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Withdraw(ctx, req.(*WithdrawRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_RehearseSend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RehearseSendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).RehearseSend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_RehearseSend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).RehearseSend(ctx, req.(*RehearseSendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Approvals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApprovalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Approvals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Approvals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Approvals(ctx, req.(*ApprovalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Approve_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(NodeServiceServer).Approve(&grpc.GenericServerStream[ApproveRequest, ApproveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_ApproveServer = grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -389,6 +669,34 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Learn",
 			Handler:    _NodeService_Learn_Handler,
 		},
+		{
+			MethodName: "Propose",
+			Handler:    _NodeService_Propose_Handler,
+		},
+		{
+			MethodName: "Proposals",
+			Handler:    _NodeService_Proposals_Handler,
+		},
+		{
+			MethodName: "SignProposal",
+			Handler:    _NodeService_SignProposal_Handler,
+		},
+		{
+			MethodName: "DeclineProposal",
+			Handler:    _NodeService_DeclineProposal_Handler,
+		},
+		{
+			MethodName: "Withdraw",
+			Handler:    _NodeService_Withdraw_Handler,
+		},
+		{
+			MethodName: "RehearseSend",
+			Handler:    _NodeService_RehearseSend_Handler,
+		},
+		{
+			MethodName: "Approvals",
+			Handler:    _NodeService_Approvals_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -410,6 +718,11 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "FetchLog",
 			Handler:       _NodeService_FetchLog_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Approve",
+			Handler:       _NodeService_Approve_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "entente/v1/node.proto",

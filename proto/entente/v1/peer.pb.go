@@ -1331,6 +1331,445 @@ func (x *ReadLogResponse) GetEnd() bool {
 	return false
 }
 
+// AgreeRequest carries one agreement.
+type AgreeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agreement with some or all of its signatures, as they were made.
+	Agreement     []byte `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreeRequest) Reset() {
+	*x = AgreeRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreeRequest) ProtoMessage() {}
+
+func (x *AgreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreeRequest.ProtoReflect.Descriptor instead.
+func (*AgreeRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AgreeRequest) GetAgreement() []byte {
+	if x != nil {
+		return x.Agreement
+	}
+	return nil
+}
+
+// AgreeResponse is what the callee has of the same text.
+type AgreeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agreement with all signatures that either side has; durable at the callee.
+	Agreement     []byte `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreeResponse) Reset() {
+	*x = AgreeResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreeResponse) ProtoMessage() {}
+
+func (x *AgreeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreeResponse.ProtoReflect.Descriptor instead.
+func (*AgreeResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AgreeResponse) GetAgreement() []byte {
+	if x != nil {
+		return x.Agreement
+	}
+	return nil
+}
+
+// NotifyRequest carries one notice.
+type NotifyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The notice, exactly as it was signed.
+	Notice        []byte `protobuf:"bytes,1,opt,name=notice,proto3" json:"notice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyRequest) Reset() {
+	*x = NotifyRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyRequest) ProtoMessage() {}
+
+func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
+func (*NotifyRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *NotifyRequest) GetNotice() []byte {
+	if x != nil {
+		return x.Notice
+	}
+	return nil
+}
+
+// NotifyResponse says that the notice is durable at the callee.
+type NotifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyResponse) Reset() {
+	*x = NotifyResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyResponse) ProtoMessage() {}
+
+func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
+func (*NotifyResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{26}
+}
+
+// RehearseRequest is what a manifest would say, without a document. The sender would be the caller.
+type RehearseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who would get it.
+	To []string `protobuf:"bytes,1,rep,name=to,proto3" json:"to,omitempty"`
+	// SHA-256 of the charter.
+	CharterSha256 []byte `protobuf:"bytes,2,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
+	// The agreement's name.
+	Agreement string `protobuf:"bytes,3,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	// SHA-256 of the agreement.
+	AgreementSha256 []byte `protobuf:"bytes,4,opt,name=agreement_sha256,json=agreementSha256,proto3" json:"agreement_sha256,omitempty"`
+	// The purpose.
+	Purpose string `protobuf:"bytes,5,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// The label.
+	Label string `protobuf:"bytes,6,opt,name=label,proto3" json:"label,omitempty"`
+	// In microseconds since 1970, UTC, whole seconds, as all times here.
+	Created int64 `protobuf:"varint,7,opt,name=created,proto3" json:"created,omitempty"`
+	// Until when it would be delivered.
+	DeliverBy int64 `protobuf:"varint,8,opt,name=deliver_by,json=deliverBy,proto3" json:"deliver_by,omitempty"`
+	// Until when it could be kept.
+	RetainUntil int64 `protobuf:"varint,9,opt,name=retain_until,json=retainUntil,proto3" json:"retain_until,omitempty"`
+	// Who would release it: spiffe://SENDER/person/NAME.
+	ReleasedBy string `protobuf:"bytes,10,opt,name=released_by,json=releasedBy,proto3" json:"released_by,omitempty"`
+	// Whether a second person would approve it.
+	Approved      bool `protobuf:"varint,11,opt,name=approved,proto3" json:"approved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseRequest) Reset() {
+	*x = RehearseRequest{}
+	mi := &file_entente_v1_peer_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseRequest) ProtoMessage() {}
+
+func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseRequest.ProtoReflect.Descriptor instead.
+func (*RehearseRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RehearseRequest) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *RehearseRequest) GetCharterSha256() []byte {
+	if x != nil {
+		return x.CharterSha256
+	}
+	return nil
+}
+
+func (x *RehearseRequest) GetAgreement() string {
+	if x != nil {
+		return x.Agreement
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetAgreementSha256() []byte {
+	if x != nil {
+		return x.AgreementSha256
+	}
+	return nil
+}
+
+func (x *RehearseRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *RehearseRequest) GetDeliverBy() int64 {
+	if x != nil {
+		return x.DeliverBy
+	}
+	return 0
+}
+
+func (x *RehearseRequest) GetRetainUntil() int64 {
+	if x != nil {
+		return x.RetainUntil
+	}
+	return 0
+}
+
+func (x *RehearseRequest) GetReleasedBy() string {
+	if x != nil {
+		return x.ReleasedBy
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+// RehearseResponse is the decision, without what concerns the callee's own rules.
+type RehearseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it would be accepted, as things are now.
+	Permit bool `protobuf:"varint,1,opt,name=permit,proto3" json:"permit,omitempty"`
+	// Why not, in the order of the rules; of its own rules only that they would not permit it.
+	Reasons       []*RehearsedReason `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseResponse) Reset() {
+	*x = RehearseResponse{}
+	mi := &file_entente_v1_peer_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseResponse) ProtoMessage() {}
+
+func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseResponse.ProtoReflect.Descriptor instead.
+func (*RehearseResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RehearseResponse) GetPermit() bool {
+	if x != nil {
+		return x.Permit
+	}
+	return false
+}
+
+func (x *RehearseResponse) GetReasons() []*RehearsedReason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+// RehearsedReason is one rule that would refuse, as in a receipt.
+type RehearsedReason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// base, agreement or house.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// The rule's id.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What it says, with the values.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What would have been needed.
+	Needs         string `protobuf:"bytes,4,opt,name=needs,proto3" json:"needs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearsedReason) Reset() {
+	*x = RehearsedReason{}
+	mi := &file_entente_v1_peer_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearsedReason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearsedReason) ProtoMessage() {}
+
+func (x *RehearsedReason) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_peer_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearsedReason.ProtoReflect.Descriptor instead.
+func (*RehearsedReason) Descriptor() ([]byte, []int) {
+	return file_entente_v1_peer_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RehearsedReason) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *RehearsedReason) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RehearsedReason) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *RehearsedReason) GetNeeds() string {
+	if x != nil {
+		return x.Needs
+	}
+	return ""
+}
+
 var File_entente_v1_peer_proto protoreflect.FileDescriptor
 
 const file_entente_v1_peer_proto_rawDesc = "" +
@@ -1416,7 +1855,38 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04path\x12\x1f\n" +
 	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x05chunk\x12\x10\n" +
-	"\x03end\x18\x03 \x01(\bR\x03end2\x81\x05\n" +
+	"\x03end\x18\x03 \x01(\bR\x03end\"9\n" +
+	"\fAgreeRequest\x12)\n" +
+	"\tagreement\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\tagreement\"8\n" +
+	"\rAgreeResponse\x12'\n" +
+	"\tagreement\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\tagreement\"4\n" +
+	"\rNotifyRequest\x12#\n" +
+	"\x06notice\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\x06notice\"\x10\n" +
+	"\x0eNotifyResponse\"\xc8\x03\n" +
+	"\x0fRehearseRequest\x12\"\n" +
+	"\x02to\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10@\"\x06r\x04\x10\x01\x18 R\x02to\x12.\n" +
+	"\x0echarter_sha256\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\rcharterSha256\x12'\n" +
+	"\tagreement\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tagreement\x122\n" +
+	"\x10agreement_sha256\x18\x04 \x01(\fB\a\xbaH\x04z\x02h R\x0fagreementSha256\x12#\n" +
+	"\apurpose\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\apurpose\x12\x1f\n" +
+	"\x05label\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\x12!\n" +
+	"\acreated\x18\a \x01(\x03B\a\xbaH\x04\"\x02 \x00R\acreated\x12&\n" +
+	"\n" +
+	"deliver_by\x18\b \x01(\x03B\a\xbaH\x04\"\x02 \x00R\tdeliverBy\x12*\n" +
+	"\fretain_until\x18\t \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vretainUntil\x12+\n" +
+	"\vreleased_by\x18\n" +
+	" \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\n" +
+	"releasedBy\x12\x1a\n" +
+	"\bapproved\x18\v \x01(\bR\bapproved\"k\n" +
+	"\x10RehearseResponse\x12\x16\n" +
+	"\x06permit\x18\x01 \x01(\bR\x06permit\x12?\n" +
+	"\areasons\x18\x02 \x03(\v2\x1b.entente.v1.RehearsedReasonB\b\xbaH\x05\x92\x01\x02\x10(R\areasons\"\x87\x01\n" +
+	"\x0fRehearsedReason\x12\x19\n" +
+	"\x03set\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x03set\x12\x1b\n" +
+	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12\x1c\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04text\x12\x1e\n" +
+	"\x05needs\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x05needs2\xc7\x06\n" +
 	"\vPeerService\x12F\n" +
 	"\aDeliver\x12\x1a.entente.v1.DeliverRequest\x1a\x1b.entente.v1.DeliverResponse(\x010\x01\x12?\n" +
 	"\x06Return\x12\x19.entente.v1.ReturnRequest\x1a\x1a.entente.v1.ReturnResponse\x12B\n" +
@@ -1426,7 +1896,10 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x05Prove\x12\x18.entente.v1.ProveRequest\x1a\x19.entente.v1.ProveResponse\x12L\n" +
 	"\tReconcile\x12\x1c.entente.v1.ReconcileRequest\x1a\x1d.entente.v1.ReconcileResponse(\x010\x01\x12H\n" +
 	"\tConcluded\x12\x1c.entente.v1.ConcludedRequest\x1a\x1d.entente.v1.ConcludedResponse\x12D\n" +
-	"\aReadLog\x12\x1a.entente.v1.ReadLogRequest\x1a\x1b.entente.v1.ReadLogResponse0\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
+	"\aReadLog\x12\x1a.entente.v1.ReadLogRequest\x1a\x1b.entente.v1.ReadLogResponse0\x01\x12<\n" +
+	"\x05Agree\x12\x18.entente.v1.AgreeRequest\x1a\x19.entente.v1.AgreeResponse\x12?\n" +
+	"\x06Notify\x12\x19.entente.v1.NotifyRequest\x1a\x1a.entente.v1.NotifyResponse\x12E\n" +
+	"\bRehearse\x12\x1b.entente.v1.RehearseRequest\x1a\x1c.entente.v1.RehearseResponseB,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
 var (
 	file_entente_v1_peer_proto_rawDescOnce sync.Once
@@ -1440,7 +1913,7 @@ func file_entente_v1_peer_proto_rawDescGZIP() []byte {
 	return file_entente_v1_peer_proto_rawDescData
 }
 
-var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_entente_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_entente_v1_peer_proto_goTypes = []any{
 	(*DeliverRequest)(nil),      // 0: entente.v1.DeliverRequest
 	(*Offer)(nil),               // 1: entente.v1.Offer
@@ -1465,6 +1938,13 @@ var file_entente_v1_peer_proto_goTypes = []any{
 	(*ConcludedResponse)(nil),   // 20: entente.v1.ConcludedResponse
 	(*ReadLogRequest)(nil),      // 21: entente.v1.ReadLogRequest
 	(*ReadLogResponse)(nil),     // 22: entente.v1.ReadLogResponse
+	(*AgreeRequest)(nil),        // 23: entente.v1.AgreeRequest
+	(*AgreeResponse)(nil),       // 24: entente.v1.AgreeResponse
+	(*NotifyRequest)(nil),       // 25: entente.v1.NotifyRequest
+	(*NotifyResponse)(nil),      // 26: entente.v1.NotifyResponse
+	(*RehearseRequest)(nil),     // 27: entente.v1.RehearseRequest
+	(*RehearseResponse)(nil),    // 28: entente.v1.RehearseResponse
+	(*RehearsedReason)(nil),     // 29: entente.v1.RehearsedReason
 }
 var file_entente_v1_peer_proto_depIdxs = []int32{
 	1,  // 0: entente.v1.DeliverRequest.offer:type_name -> entente.v1.Offer
@@ -1473,29 +1953,36 @@ var file_entente_v1_peer_proto_depIdxs = []int32{
 	16, // 3: entente.v1.ReconcileRequest.entries:type_name -> entente.v1.ReconcileEntry
 	18, // 4: entente.v1.ReconcileResponse.closing:type_name -> entente.v1.ReconcileClosing
 	16, // 5: entente.v1.ReconcileResponse.entries:type_name -> entente.v1.ReconcileEntry
-	0,  // 6: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
-	3,  // 7: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
-	5,  // 8: entente.v1.PeerService.Witness:input_type -> entente.v1.WitnessRequest
-	7,  // 9: entente.v1.PeerService.Consistency:input_type -> entente.v1.ConsistencyRequest
-	9,  // 10: entente.v1.PeerService.Tell:input_type -> entente.v1.TellRequest
-	11, // 11: entente.v1.PeerService.Prove:input_type -> entente.v1.ProveRequest
-	14, // 12: entente.v1.PeerService.Reconcile:input_type -> entente.v1.ReconcileRequest
-	19, // 13: entente.v1.PeerService.Concluded:input_type -> entente.v1.ConcludedRequest
-	21, // 14: entente.v1.PeerService.ReadLog:input_type -> entente.v1.ReadLogRequest
-	2,  // 15: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
-	4,  // 16: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
-	6,  // 17: entente.v1.PeerService.Witness:output_type -> entente.v1.WitnessResponse
-	8,  // 18: entente.v1.PeerService.Consistency:output_type -> entente.v1.ConsistencyResponse
-	10, // 19: entente.v1.PeerService.Tell:output_type -> entente.v1.TellResponse
-	12, // 20: entente.v1.PeerService.Prove:output_type -> entente.v1.ProveResponse
-	17, // 21: entente.v1.PeerService.Reconcile:output_type -> entente.v1.ReconcileResponse
-	20, // 22: entente.v1.PeerService.Concluded:output_type -> entente.v1.ConcludedResponse
-	22, // 23: entente.v1.PeerService.ReadLog:output_type -> entente.v1.ReadLogResponse
-	15, // [15:24] is the sub-list for method output_type
-	6,  // [6:15] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	29, // 6: entente.v1.RehearseResponse.reasons:type_name -> entente.v1.RehearsedReason
+	0,  // 7: entente.v1.PeerService.Deliver:input_type -> entente.v1.DeliverRequest
+	3,  // 8: entente.v1.PeerService.Return:input_type -> entente.v1.ReturnRequest
+	5,  // 9: entente.v1.PeerService.Witness:input_type -> entente.v1.WitnessRequest
+	7,  // 10: entente.v1.PeerService.Consistency:input_type -> entente.v1.ConsistencyRequest
+	9,  // 11: entente.v1.PeerService.Tell:input_type -> entente.v1.TellRequest
+	11, // 12: entente.v1.PeerService.Prove:input_type -> entente.v1.ProveRequest
+	14, // 13: entente.v1.PeerService.Reconcile:input_type -> entente.v1.ReconcileRequest
+	19, // 14: entente.v1.PeerService.Concluded:input_type -> entente.v1.ConcludedRequest
+	21, // 15: entente.v1.PeerService.ReadLog:input_type -> entente.v1.ReadLogRequest
+	23, // 16: entente.v1.PeerService.Agree:input_type -> entente.v1.AgreeRequest
+	25, // 17: entente.v1.PeerService.Notify:input_type -> entente.v1.NotifyRequest
+	27, // 18: entente.v1.PeerService.Rehearse:input_type -> entente.v1.RehearseRequest
+	2,  // 19: entente.v1.PeerService.Deliver:output_type -> entente.v1.DeliverResponse
+	4,  // 20: entente.v1.PeerService.Return:output_type -> entente.v1.ReturnResponse
+	6,  // 21: entente.v1.PeerService.Witness:output_type -> entente.v1.WitnessResponse
+	8,  // 22: entente.v1.PeerService.Consistency:output_type -> entente.v1.ConsistencyResponse
+	10, // 23: entente.v1.PeerService.Tell:output_type -> entente.v1.TellResponse
+	12, // 24: entente.v1.PeerService.Prove:output_type -> entente.v1.ProveResponse
+	17, // 25: entente.v1.PeerService.Reconcile:output_type -> entente.v1.ReconcileResponse
+	20, // 26: entente.v1.PeerService.Concluded:output_type -> entente.v1.ConcludedResponse
+	22, // 27: entente.v1.PeerService.ReadLog:output_type -> entente.v1.ReadLogResponse
+	24, // 28: entente.v1.PeerService.Agree:output_type -> entente.v1.AgreeResponse
+	26, // 29: entente.v1.PeerService.Notify:output_type -> entente.v1.NotifyResponse
+	28, // 30: entente.v1.PeerService.Rehearse:output_type -> entente.v1.RehearseResponse
+	19, // [19:31] is the sub-list for method output_type
+	7,  // [7:19] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_peer_proto_init() }
@@ -1517,7 +2004,7 @@ func file_entente_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_peer_proto_rawDesc), len(file_entente_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

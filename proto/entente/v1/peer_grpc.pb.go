@@ -30,6 +30,9 @@ const (
 	PeerService_Reconcile_FullMethodName   = "/entente.v1.PeerService/Reconcile"
 	PeerService_Concluded_FullMethodName   = "/entente.v1.PeerService/Concluded"
 	PeerService_ReadLog_FullMethodName     = "/entente.v1.PeerService/ReadLog"
+	PeerService_Agree_FullMethodName       = "/entente.v1.PeerService/Agree"
+	PeerService_Notify_FullMethodName      = "/entente.v1.PeerService/Notify"
+	PeerService_Rehearse_FullMethodName    = "/entente.v1.PeerService/Rehearse"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -61,6 +64,13 @@ type PeerServiceClient interface {
 	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
 	// auditor's member and vouches for the person.
 	ReadLog(ctx context.Context, in *ReadLogRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogResponse], error)
+	// Agree hands over an agreement with the signatures that the caller has: a proposal, or one that is complete. Both sides merge what they have.
+	// Only its parties call each other about it.
+	Agree(ctx context.Context, in *AgreeRequest, opts ...grpc.CallOption) (*AgreeResponse, error)
+	// Notify hands over a notice: that a party declines a proposal, or withdraws from an agreement.
+	Notify(ctx context.Context, in *NotifyRequest, opts ...grpc.CallOption) (*NotifyResponse, error)
+	// Rehearse asks what the callee would decide about a document. Nothing is sent; the callee writes down that it was asked.
+	Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error)
 }
 
 type peerServiceClient struct {
@@ -176,6 +186,36 @@ func (c *peerServiceClient) ReadLog(ctx context.Context, in *ReadLogRequest, opt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_ReadLogClient = grpc.ServerStreamingClient[ReadLogResponse]
 
+func (c *peerServiceClient) Agree(ctx context.Context, in *AgreeRequest, opts ...grpc.CallOption) (*AgreeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgreeResponse)
+	err := c.cc.Invoke(ctx, PeerService_Agree_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grpc.CallOption) (*NotifyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NotifyResponse)
+	err := c.cc.Invoke(ctx, PeerService_Notify_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RehearseResponse)
+	err := c.cc.Invoke(ctx, PeerService_Rehearse_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -205,6 +245,13 @@ type PeerServiceServer interface {
 	// ReadLog gives the callee's whole log, without anything private, to an auditor whom the charter names. The caller is the node of the
 	// auditor's member and vouches for the person.
 	ReadLog(*ReadLogRequest, grpc.ServerStreamingServer[ReadLogResponse]) error
+	// Agree hands over an agreement with the signatures that the caller has: a proposal, or one that is complete. Both sides merge what they have.
+	// Only its parties call each other about it.
+	Agree(context.Context, *AgreeRequest) (*AgreeResponse, error)
+	// Notify hands over a notice: that a party declines a proposal, or withdraws from an agreement.
+	Notify(context.Context, *NotifyRequest) (*NotifyResponse, error)
+	// Rehearse asks what the callee would decide about a document. Nothing is sent; the callee writes down that it was asked.
+	Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -241,6 +288,15 @@ func (UnimplementedPeerServiceServer) Concluded(context.Context, *ConcludedReque
 }
 func (UnimplementedPeerServiceServer) ReadLog(*ReadLogRequest, grpc.ServerStreamingServer[ReadLogResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadLog not implemented")
+}
+func (UnimplementedPeerServiceServer) Agree(context.Context, *AgreeRequest) (*AgreeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Agree not implemented")
+}
+func (UnimplementedPeerServiceServer) Notify(context.Context, *NotifyRequest) (*NotifyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Notify not implemented")
+}
+func (UnimplementedPeerServiceServer) Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rehearse not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -396,6 +452,60 @@ func _PeerService_ReadLog_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_ReadLogServer = grpc.ServerStreamingServer[ReadLogResponse]
 
+func _PeerService_Agree_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgreeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Agree(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Agree_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Agree(ctx, req.(*AgreeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Notify_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NotifyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Notify(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Notify_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Notify(ctx, req.(*NotifyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Rehearse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RehearseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Rehearse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Rehearse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Rehearse(ctx, req.(*RehearseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -426,6 +536,18 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Concluded",
 			Handler:    _PeerService_Concluded_Handler,
+		},
+		{
+			MethodName: "Agree",
+			Handler:    _PeerService_Agree_Handler,
+		},
+		{
+			MethodName: "Notify",
+			Handler:    _PeerService_Notify_Handler,
+		},
+		{
+			MethodName: "Rehearse",
+			Handler:    _PeerService_Rehearse_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
