@@ -114,8 +114,12 @@ func (x *inquiry) standing(note func(format string, args ...any)) {
 			note("That it was allowed: as of the newest charter in the file, %s is not in good standing. The manifest names an older one.", p)
 		}
 	}
-	if q := x.quorum(); q < x.h.Quorum() {
-		note("That enough members witnessed it by today's measure: a quorum is %d now, and was %d since the charter that the manifest names.", x.h.Quorum(), q)
+	least := x.h.Quorum()
+	for _, p := range x.leaves {
+		least = min(least, p.Needs)
+	}
+	if least < x.h.Quorum() {
+		note("That enough members witnessed it by today's measure: a quorum is %d now, and was %d then.", x.h.Quorum(), least)
 	}
 }
 

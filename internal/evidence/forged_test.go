@@ -93,3 +93,32 @@ func TestOlderCharter(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Whoever names an old charter, of which fewer witnesses were a quorum, gains nothing once the newer one had been in force for long: nobody
+// who did not know it would still have exchanged anything.
+func TestOldCharterNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		ago   int // days between the amendment and the exchange
+		needs int
+	}{{10, 1}, {58, 1}, {64, 2}, {300, 2}} {
+		w := newWorld(t, "alpha", "bravo", "charlie", "delta")
+		w.amend(at(-30), statement.Suspend, "delta", "alpha", "bravo", "charlie")
+		s := w.usual()
+		s.created = at(0).AddDate(2, 0, 0)
+		told := w.tell(s)
+		w.amend(s.created.AddDate(0, 0, -c.ago), statement.Reinstate, "delta", "alpha", "bravo", "charlie")
+		told.History = w.h
+		_, v, err := told.Build(s.created.AddDate(0, 0, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, claim := range v.Claims {
+			for _, l := range claim.Leaves {
+				if l.Needs != c.needs || l.Since.IsZero() != (c.needs > 1) {
+					t.Errorf("%d days after the charter grew, %s needs %d witnesses, expected %d: %+v", c.ago, claim.Claim, l.Needs, c.needs, l)
+				}
+			}
+		}
+	}
+}

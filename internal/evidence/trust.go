@@ -76,37 +76,38 @@ func (t *trust) inPlace(b *Bundle) error {
 	return nil
 }
 
-// versions are the versions of the charter from t.since to the newest.
-func (t *trust) versions() []statement.Hash {
-	previous := map[statement.Hash]statement.Hash{}
+// versions are the versions of the charter that a node can have gone by at a time: those from t.since to the newest, but without the ones
+// whose successor had been in force for so long that a node which did not know it would have stopped exchanging.
+func (t *trust) versions(at time.Time) []statement.Hash {
+	after := map[statement.Hash]statement.Amendment{}
 	for _, a := range t.h.Amendments() {
-		previous[a.Hash] = a.Terms.Previous
+		after[a.Hash] = a.Terms
 	}
-	list := []statement.Hash{t.since}
-	for at := t.h.Newest(); at != t.since; {
-		list = append(list, at)
-		before, ok := previous[at]
-		if !ok {
+	list := []statement.Hash{t.h.Newest()}
+	for v := t.h.Newest(); v != t.since; {
+		a, ok := after[v]
+		if !ok || at.After(a.AdoptBy.Add(limit.WitnessPatienceMost)) {
 			break
 		}
-		at = before
+		v = a.Previous
+		list = append(list, v)
 	}
 	return list
 }
 
-// quorum is how many witnesses must have co-signed a checkpoint: one with up to three members in good standing, then more than half
-// of the others. The charter may have changed between the manifest and the leaf, so the least of its versions since then counts.
-func (t *trust) quorum() int {
+// quorum is how many witnesses must have co-signed a checkpoint of that time: one with up to three members in good standing, then more than
+// half of the others. The charter may have changed between the manifest and the leaf, so the least of its versions counts.
+func (t *trust) quorum(at time.Time) int {
 	least := limit.Members
-	for _, v := range t.versions() {
+	for _, v := range t.versions(at) {
 		least = min(least, t.h.QuorumAt(v))
 	}
 	return least
 }
 
-// counts tells whether a co-signature counts: its member was in good standing in one of the versions, or is a witness that the charter
-// lists, and no card calls its keys compromised. With a stolen key one could also have signed for an earlier time.
-func (t *trust) counts(c checkpoint.Cosignature) bool {
+// counts tells whether a co-signature counts: its member was in good standing in one of the versions of that time, or is a witness that the
+// charter lists, and no card calls its keys compromised. With a stolen key one could also have signed for an earlier time.
+func (t *trust) counts(c checkpoint.Cosignature, at time.Time) bool {
 	name, isMember := strings.CutSuffix(c.Witness, "/witness")
 	if _, known := t.h.Member(name); !isMember || !known {
 		return true // listed in the charter, or Open would not know it
@@ -116,7 +117,7 @@ func (t *trust) counts(c checkpoint.Cosignature) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(t.versions(), func(v statement.Hash) bool { return t.h.StandingAt(v, name) == statement.GoodStanding })
+	return slices.ContainsFunc(t.versions(at), func(v statement.Hash) bool { return t.h.StandingAt(v, name) == statement.GoodStanding })
 }
 
 // witnesses are the keys, old and new, of everybody who may have witnessed a member's log.
@@ -184,7 +185,7 @@ func (t *trust) prove(l Leaf, concerns func(owner string, leaf statement.Leaf) b
 	if err != nil {
 		return fail(err)
 	}
-	p := &proved{owner: owner, raw: l.Raw, leaf: leaf, Witnessed: Witnessed{Log: l.Origin, Leaf: l.Index, Kind: string(leaf.Kind), Said: leaf.Time, Needs: t.quorum()}}
+	p := &proved{owner: owner, raw: l.Raw, leaf: leaf, Witnessed: Witnessed{Log: l.Origin, Leaf: l.Index, Kind: string(leaf.Kind), Said: leaf.Time}}
 	if err := t.weigh(p, c, keys); err != nil {
 		return fail(err)
 	}
@@ -196,12 +197,19 @@ func (t *trust) weigh(p *proved, c *checkpoint.Checkpoint, keys checkpoint.Log) 
 	if t.future(c.Time) {
 		return fmt.Errorf("its checkpoint is from the future: the log dated it %s", c.Time.Format(time.RFC3339))
 	}
-	var counted []checkpoint.Cosignature
+	at := c.Time
 	for _, co := range c.Cosigned {
 		if t.future(co.Time) {
 			return fmt.Errorf("its checkpoint is from the future: %s dated it %s", co.Witness, co.Time.Format(time.RFC3339))
 		}
-		if t.counts(co) {
+		if co.Time.After(at) {
+			at = co.Time
+		}
+	}
+	p.Needs = t.quorum(at)
+	var counted []checkpoint.Cosignature
+	for _, co := range c.Cosigned {
+		if t.counts(co, at) {
 			counted = append(counted, co)
 		}
 	}
