@@ -48,6 +48,8 @@ const (
 	Categories = 64
 	// LabelWord bounds the name of a scheme, level or category, so that a label of a few of them fits into a Word.
 	LabelWord = 24
+	// SchemeFile bounds a file with one label scheme: its words take less than 5 KiB, the rest is for comments.
+	SchemeFile = 64 << 10
 	// NoticeDays bounds the notice period of an agreement: ten years.
 	NoticeDays = 3653
 	// Amendments bounds the amendments that a history keeps, forks among them: one a week for twenty years.

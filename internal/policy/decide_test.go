@@ -415,25 +415,6 @@ func TestFactsFitVocabulary(t *testing.T) {
 	}
 }
 
-func TestLabels(t *testing.T) {
-	t.Parallel()
-	labels := Labels()
-	for i, l := range labels {
-		if rank, ok := Rank(l); !ok || rank != i {
-			t.Errorf("rank of %s is %d, %v", l, rank, ok)
-		}
-	}
-	labels[0] = "changed"
-	if _, ok := Rank("changed"); ok || len(labels) != 5 {
-		t.Error("the scheme can be changed from outside")
-	}
-	for _, l := range []string{"", "TLP:WHITE", "TLP:Red", "RED", " TLP:RED", "TLP:RED ", "TLP:AMBER-STRICT"} {
-		if _, ok := Rank(l); ok {
-			t.Errorf("%q has a rank", l)
-		}
-	}
-}
-
 func TestDecideConcurrently(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, "alpha", "bravo", "charlie")

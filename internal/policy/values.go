@@ -49,7 +49,7 @@ func values(r Request) map[string]string {
 		"purpose":          word(m.Purpose),
 		"purposes":         words(a.Purposes),
 		"label":            word(m.Label),
-		"labels":           words(tlp[:]),
+		"labels":           words(SchemesOf(r.Agreement).Labels()),
 		"ceiling":          word(a.Ceiling),
 		"created":          moment(m.Created),
 		"deliver_by":       moment(m.DeliverBy),

@@ -121,6 +121,36 @@ func (a Agreement) validate() error {
 	return nil
 }
 
+// Valid checks a scheme by itself: its words, their number, and that none stands in it twice.
+func (s Scheme) Valid() error {
+	if err := labelWord(s.Name); err != nil {
+		return wrong("name", "%v", err)
+	}
+	if len(s.Levels) == 0 || len(s.Levels) > limit.Levels {
+		return wrong("levels", "must be between 1 and %d", limit.Levels)
+	}
+	seen := map[string]bool{}
+	for _, part := range []struct {
+		key   string
+		words []string
+		most  int
+	}{{"levels", s.Levels, limit.Levels}, {"restrictive", s.Restrictive, limit.Categories}, {"permissive", s.Permissive, limit.Categories}} {
+		if len(part.words) > part.most {
+			return wrong(part.key, "at most %d are allowed", part.most)
+		}
+		for _, word := range part.words {
+			if err := labelWord(word); err != nil {
+				return wrong(part.key, "%v", err)
+			}
+			if seen[word] {
+				return wrong(part.key, "%q stands in the scheme twice", word)
+			}
+			seen[word] = true
+		}
+	}
+	return nil
+}
+
 // validateSchemes checks what stands in the text alone. What labels mean is for package policy.
 func (a Agreement) validateSchemes() error {
 	if len(a.Schemes) > limit.Schemes {
@@ -128,27 +158,11 @@ func (a Agreement) validateSchemes() error {
 	}
 	for i, s := range a.Schemes {
 		bad := func(format string, args ...any) error { return wrongIn(i, "scheme", format, args...) }
-		if err := labelWord(s.Name); err != nil {
-			return bad("name: %v", err)
-		}
 		if i > 0 && a.Schemes[i-1].Name >= s.Name {
 			return bad("must be sorted by name without repetition: %q after %q", s.Name, a.Schemes[i-1].Name)
 		}
-		if len(s.Levels) == 0 || len(s.Levels) > limit.Levels {
-			return bad("levels: must be between 1 and %d", limit.Levels)
-		}
-		if len(s.Restrictive) > limit.Categories || len(s.Permissive) > limit.Categories {
-			return bad("at most %d categories of each kind are allowed", limit.Categories)
-		}
-		seen := map[string]bool{}
-		for _, word := range slices.Concat(s.Levels, s.Restrictive, s.Permissive) {
-			if err := labelWord(word); err != nil {
-				return bad("%v", err)
-			}
-			if seen[word] {
-				return bad("%q stands in it twice", word)
-			}
-			seen[word] = true
+		if err := s.Valid(); err != nil {
+			return bad("%v", err)
 		}
 	}
 	if len(a.Equivalents) > limit.Schemes*limit.Levels {

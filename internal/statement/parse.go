@@ -34,6 +34,12 @@ func wrongIn(nth int, key, format string, args ...any) error {
 	return &fieldError{key, fmt.Sprintf(format, args...), nth}
 }
 
+// Wrong is what other packages find wrong with a key, or with the nth of its tables, counted from 0. Locate adds the line.
+func Wrong(nth int, key, format string, args ...any) error { return wrongIn(nth, key, format, args...) }
+
+// Locate gives an error of Wrong, or of a type's own check, the line of its key in a text, as a LineError. Other errors stay as they are.
+func Locate(text []byte, err error) error { return withLine(text, err) }
+
 // parse reads a text strictly: what it returns renders to exactly the same bytes.
 func parse[T Terms](text []byte) (T, error) {
 	var t T
@@ -148,7 +154,7 @@ func withLine(text []byte, err error) error {
 	}
 	nth := f.nth
 	for i, line := range strings.Split(string(text), "\n") {
-		if strings.HasPrefix(line, f.key+" = ") || line == "["+f.key+"]" || line == "[["+f.key+"]]" || line == "--- "+f.key {
+		if assigns(line, f.key) || line == "["+f.key+"]" || line == "[["+f.key+"]]" || line == "--- "+f.key {
 			if nth == 0 {
 				return &LineError{i + 1, f.Error()}
 			}
@@ -156,6 +162,12 @@ func withLine(text []byte, err error) error {
 		}
 	}
 	return &LineError{1, f.Error()}
+}
+
+// assigns tells whether a line gives a key its value. Drafts and other files that people write have spaces where they like.
+func assigns(line, key string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimLeft(line, " "), key)
+	return ok && strings.HasPrefix(strings.TrimLeft(rest, " "), "=")
 }
 
 // differ gives the first line in which two texts differ.
