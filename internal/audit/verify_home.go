@@ -47,7 +47,7 @@ type Verification struct {
 //
 // Not found, because nothing says how it must be: attempts, due times and errors in the outbox, the time of an exchange's
 // last change, whether a queued document is being delivered, which version of an agreement was the newest known to a decision,
-// and a receipt or reconciliation that was taken out of the outbox (its addressee misses it). Found, though it may be the trace of a crash that
+// and a receipt, reconciliation, agreement or notice that was taken out of the outbox (its addressee misses it). Found, though it may be the trace of a crash that
 // the next start of the node repairs: a torn slot of the head, and a blob that nothing names.
 func VerifyHome(ctx context.Context, c Verification) (*Report, error) {
 	v := &homeVerifier{Verification: c, ctx: ctx, report: &Report{Checkpoint: -1}, roots: map[int64]tlog.Hash{}, agreements: map[statement.Hash]*statement.Agreement{}}

@@ -260,6 +260,12 @@ func (v *homeVerifier) verifyOutbox() {
 			return
 		}
 		where := fmt.Sprintf("outbox %.40q %.40q %.6x", r.Peer, r.Kind, r.Statement)
+		if store.OutgoingKind(r.Kind) == store.OutgoingAgreement { // it may be a proposal, which is no statement yet
+			if err := v.outgoingAgreement(r); err != nil {
+				v.report.add(where, "%v", err)
+			}
+			continue
+		}
 		raw, err := v.statement(r.Statement)
 		if v.failed(where, err) {
 			continue
@@ -296,6 +302,8 @@ func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
 		if other(s.Terms.Parties, v.self) != r.Peer {
 			return fmt.Errorf("the reconciliation is between %v", s.Terms.Parties)
 		}
+	case store.OutgoingNotice:
+		return v.outgoingNotice(r, raw)
 	default:
 		return errors.New("no such kind of thing is sent")
 	}

@@ -80,25 +80,6 @@ func (v *homeVerifier) verifyAmendments() (amendments [][]byte) {
 	return amendments
 }
 
-func (v *homeVerifier) verifyAgreements() {
-	rows, err := v.view.AgreementRows()
-	v.failed("agreement", err)
-	for _, r := range rows {
-		where := fmt.Sprintf("agreement %s %d", r.Name, r.Version)
-		s, err := openWith[statement.Agreement](v, r.Raw)
-		if err != nil {
-			v.report.add(where, "%v", err)
-			continue
-		}
-		v.row(where, s.Hash, r.Sha256)
-		v.equal(where, "name", r.Name, s.Terms.Name)
-		v.equal(where, "version", r.Version, s.Terms.Version)
-		if at := v.adopted(where, statement.EventAgreement, s.Hash); !at.IsZero() {
-			v.equal(where, "at", r.At, at.UnixMicro())
-		}
-	}
-}
-
 // verifyReconciliations checks what this member and others found when they compared their logs.
 func (v *homeVerifier) verifyReconciliations() {
 	for r, err := range v.view.ReconciliationRows() {
@@ -162,10 +143,20 @@ func (v *homeVerifier) equal(where, column string, got, want any) {
 
 // adopted looks for the leaf that says that a statement was adopted, and gives its time.
 func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash statement.Hash) (at time.Time) {
+	l := v.leafAbout(where, kind, hash)
+	if l == nil {
+		v.report.add(where, "the log has no leaf %q about it", kind)
+		return at
+	}
+	return l.Time
+}
+
+// leafAbout gives the leaf of that kind about a statement, of which there is at most one; nil if there is none.
+func (v *homeVerifier) leafAbout(where string, kind statement.EventKind, hash statement.Hash) (found *statement.Leaf) {
 	first := int64(-1)
 	for r, err := range v.view.LeavesAbout(hash[:], 0) {
 		if v.failed(where, err) {
-			return at
+			return found
 		}
 		l, err := statement.ParseLeaf(r.Body)
 		if err != nil || l.Kind != kind || l.Statement == nil || *l.Statement != hash {
@@ -173,14 +164,11 @@ func (v *homeVerifier) adopted(where string, kind statement.EventKind, hash stat
 		}
 		if first >= 0 {
 			v.report.add(fmt.Sprintf("leaf %d", r.Idx), "it records what leaf %d records", first)
-			return at
+			return found
 		}
-		first, at = r.Idx, l.Time
+		first, found = r.Idx, &l
 	}
-	if first < 0 {
-		v.report.add(where, "the log has no leaf %q about it", kind)
-	}
-	return at
+	return found
 }
 
 // adoption looks for the row of a leaf that says that a statement was adopted. A new kind of such leaves needs a line here.
@@ -188,6 +176,8 @@ func (v *homeVerifier) adoption(where string, l statement.Leaf) {
 	rows := map[statement.EventKind]func(statement.Hash) (bool, error){
 		statement.EventCharter: v.view.HasCharterRow, statement.EventCard: v.view.HasCardRow, statement.EventAgreement: v.view.HasAgreementRow,
 		statement.EventAmended: v.view.HasAmendmentRow, statement.EventForked: v.view.HasForkRow, statement.EventReconciled: v.view.HasReconciliationRow,
+		statement.EventProposed: v.view.HasProposalRow, statement.EventSigned: v.view.HasProposalRow,
+		statement.EventDeclined: v.view.HasNoticeRow, statement.EventWithdrawn: v.view.HasNoticeRow,
 	}
 	has := rows[l.Kind]
 	if has == nil {

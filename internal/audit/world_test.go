@@ -366,6 +366,7 @@ func (h *home) populate() {
 	})
 	h.publish()
 	h.reconciled()
+	h.proposed()
 	h.witnessed()
 	h.changed()
 }
@@ -463,4 +464,63 @@ func (h *home) reconciled() {
 			},
 			h.record(tx, statement.Event{Kind: statement.EventReconciled, Statement: s.Hash, Peers: []string{"bravo"}}))
 	})
+}
+
+// proposed has agreements on their way in every state, and notices about some.
+func (h *home) proposed() {
+	h.t.Helper()
+	propose := func(by string, state store.ProposalState, change func(*statement.Agreement), signers ...string) statement.Hash {
+		a := h.agreement.Terms
+		a.Name = "proposal-" + string(state)
+		change(&a)
+		raw := must[[]byte](h.t)(statement.Draft(a))
+		for _, s := range signers {
+			raw = must[[]byte](h.t)(statement.AddSignature(raw, h.parties[s].statement))
+		}
+		d := must[*statement.Unsigned[statement.Agreement]](h.t)(statement.ParseDraft[statement.Agreement](raw))
+		e := statement.Event{Kind: statement.EventProposed, Statement: d.Hash, Peers: []string{by}}
+		if by == "alpha" {
+			e.Peers, e.Private = []string{"bravo"}, []statement.Private{{Field: "person", Value: []byte("spiffe://alpha/person/alice")}}
+		}
+		h.update(func(tx *store.Tx) error {
+			return steps(func() error {
+				return tx.PutProposal(store.Proposal{Hash: d.Hash, Name: a.Name, Version: a.Version, Proposer: by, State: state, At: h.now, Raw: raw})
+			}, h.record(tx, e))
+		})
+		return d.Hash
+	}
+	notice := func(by, to string, kind statement.NoticeKind, a statement.Agreement, about statement.Hash) *statement.Signed[statement.Notice] {
+		n := statement.Notice{Kind: kind, From: by, To: []string{to}, Agreement: a.Name, Version: a.Version, AgreementHash: about, At: h.now, Reason: "it is too long"}
+		event := statement.EventDeclined
+		if kind == statement.Withdraw {
+			n.Ends, event = h.now.AddDate(0, 1, 0), statement.EventWithdrawn
+		}
+		s := must[*statement.Signed[statement.Notice]](h.t)(statement.Sign(n, h.parties[by].statement))
+		h.update(func(tx *store.Tx) error {
+			return steps(func() error { return tx.PutNotice(s) }, h.record(tx, statement.Event{Kind: event, Statement: s.Hash, Peers: []string{by}}))
+		})
+		return s
+	}
+	none := func(*statement.Agreement) {}
+	open := propose("alpha", store.ProposalOpen, none, "alpha")
+	concluded := propose("bravo", store.ProposalConcluded, func(a *statement.Agreement) { a.Parties = []string{"alpha", "bravo"} }, "alpha", "bravo")
+	h.update(func(tx *store.Tx) error {
+		raw := must[[]byte](h.t)(tx.OfAgreement(concluded))
+		s := must[*statement.Signed[statement.Agreement]](h.t)(statement.Open[statement.Agreement](raw, h.history.AllVerifiers()))
+		return steps(h.record(tx, statement.Event{Kind: statement.EventSigned, Statement: concluded}), func() error { return tx.PutAgreement(s, h.now) },
+			h.record(tx, statement.Event{Kind: statement.EventAgreement, Statement: concluded}))
+	})
+	propose("bravo", store.ProposalEnded, func(a *statement.Agreement) { a.Name, a.RetainDays = h.agreement.Terms.Name, 1 }, "bravo")
+	declined := h.agreement.Terms
+	declined.Name = "proposal-declined"
+	notice("alpha", "bravo", statement.Decline, declined, propose("bravo", store.ProposalDeclined, none, "bravo"))
+	leaving := notice("alpha", "bravo", statement.Withdraw, h.agreement.Terms, h.agreement.Hash)
+	h.update(func(tx *store.Tx) error {
+		return steps(func() error {
+			return tx.Enqueue(store.Outgoing{Peer: "bravo", Kind: store.OutgoingAgreement, Statement: open, Due: h.now})
+		}, func() error {
+			return tx.Enqueue(store.Outgoing{Peer: "bravo", Kind: store.OutgoingNotice, Statement: leaving.Hash, Due: h.now})
+		})
+	})
+	h.publish()
 }

@@ -18,13 +18,15 @@ const (
 	OutgoingDocument       OutgoingKind = "document"       // a manifest of ours with its document
 	OutgoingReceipt        OutgoingKind = "receipt"        // a receipt of ours that is not the answer to a call
 	OutgoingReconciliation OutgoingKind = "reconciliation" // one that both have signed
+	OutgoingAgreement      OutgoingKind = "agreement"      // an agreement with the signatures that we have; Statement is the hash of its text
+	OutgoingNotice         OutgoingKind = "notice"         // that we decline or withdraw
 )
 
 // Outgoing is something that still has to reach a peer. Attempts, Due and LastError are bookkeeping.
 type Outgoing struct {
 	Peer      string
 	Kind      OutgoingKind
-	Statement statement.Hash // the manifest's, or the receipt's
+	Statement statement.Hash // of the manifest, receipt, reconciliation, agreement or notice
 	Attempts  int64          // that failed so far
 	Due       time.Time      // not before
 	LastError string

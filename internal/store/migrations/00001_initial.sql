@@ -99,6 +99,30 @@ CREATE TABLE reconciliation (
     until  BIGINT NOT NULL
 );
 
+-- Agreements that were proposed: sha256 is the text's, raw the text with the signatures so far, which grows until it is complete. state is open,
+-- concluded, declined or ended; only bookkeeping about an open one may be lost.
+CREATE TABLE proposal (
+    sha256   BYTEA  NOT NULL PRIMARY KEY,
+    name     TEXT   NOT NULL,
+    version  BIGINT NOT NULL,
+    proposer TEXT   NOT NULL,
+    state    TEXT   NOT NULL,
+    at       BIGINT NOT NULL,
+    raw      BYTEA  NOT NULL
+);
+CREATE INDEX proposal_by_state ON proposal (state, at);
+
+-- What parties told each other about agreements: that they decline a proposal, or withdraw. about is the agreement's text, ends when a
+-- withdrawal takes effect, and 0 otherwise.
+CREATE TABLE notice (
+    sha256 BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
+    kind   TEXT   NOT NULL,
+    member TEXT   NOT NULL,
+    about  BYTEA  NOT NULL,
+    ends   BIGINT NOT NULL,
+    UNIQUE (about, member, kind)
+);
+
 -- The log: leaves, what is private behind them, and the hashes of the Merkle tree in the order of
 -- golang.org/x/mod/sumdb/tlog.StoredHashIndex. Rows are only ever added.
 --
@@ -167,6 +191,8 @@ DROP TABLE checkpoint;
 DROP TABLE tree;
 DROP TABLE private;
 DROP TABLE leaf;
+DROP TABLE notice;
+DROP TABLE proposal;
 DROP TABLE reconciliation;
 DROP TABLE outbox;
 DROP TABLE receipt;

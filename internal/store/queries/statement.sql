@@ -13,6 +13,7 @@ SELECT s.sha256, s.kind, s.raw, CAST(CASE s.kind
     WHEN 'agreement' THEN (SELECT count(*) FROM agreement t WHERE t.sha256 = s.sha256)
     WHEN 'manifest' THEN (SELECT count(*) FROM manifest t WHERE t.sha256 = s.sha256)
     WHEN 'receipt' THEN (SELECT count(*) FROM receipt t WHERE t.sha256 = s.sha256)
+    WHEN 'notice' THEN (SELECT count(*) FROM notice t WHERE t.sha256 = s.sha256)
     WHEN 'reconciliation' THEN (SELECT count(*) FROM reconciliation t WHERE t.sha256 = s.sha256)
     ELSE 0 END AS BIGINT) AS known
 FROM statement s WHERE s.sha256 >= $1 ORDER BY s.sha256 LIMIT $2;

@@ -75,6 +75,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countForkStmt, err = db.PrepareContext(ctx, countFork); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFork: %w", err)
 	}
+	if q.countProposalsStmt, err = db.PrepareContext(ctx, countProposals); err != nil {
+		return nil, fmt.Errorf("error preparing query CountProposals: %w", err)
+	}
 	if q.countsStmt, err = db.PrepareContext(ctx, counts); err != nil {
 		return nil, fmt.Errorf("error preparing query Counts: %w", err)
 	}
@@ -86,6 +89,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.dueStmt, err = db.PrepareContext(ctx, due); err != nil {
 		return nil, fmt.Errorf("error preparing query Due: %w", err)
+	}
+	if q.endProposalsStmt, err = db.PrepareContext(ctx, endProposals); err != nil {
+		return nil, fmt.Errorf("error preparing query EndProposals: %w", err)
 	}
 	if q.enqueueStmt, err = db.PrepareContext(ctx, enqueue); err != nil {
 		return nil, fmt.Errorf("error preparing query Enqueue: %w", err)
@@ -165,8 +171,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertManifestStmt, err = db.PrepareContext(ctx, insertManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertManifest: %w", err)
 	}
+	if q.insertNoticeStmt, err = db.PrepareContext(ctx, insertNotice); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertNotice: %w", err)
+	}
 	if q.insertPrivateStmt, err = db.PrepareContext(ctx, insertPrivate); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertPrivate: %w", err)
+	}
+	if q.insertProposalStmt, err = db.PrepareContext(ctx, insertProposal); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertProposal: %w", err)
 	}
 	if q.insertReceiptStmt, err = db.PrepareContext(ctx, insertReceipt); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertReceipt: %w", err)
@@ -210,6 +222,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
 	}
+	if q.noticeByHashStmt, err = db.PrepareContext(ctx, noticeByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query NoticeByHash: %w", err)
+	}
+	if q.noticesAboutStmt, err = db.PrepareContext(ctx, noticesAbout); err != nil {
+		return nil, fmt.Errorf("error preparing query NoticesAbout: %w", err)
+	}
+	if q.noticesFromStmt, err = db.PrepareContext(ctx, noticesFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query NoticesFrom: %w", err)
+	}
 	if q.outboxFromStmt, err = db.PrepareContext(ctx, outboxFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query OutboxFrom: %w", err)
 	}
@@ -221,6 +242,18 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.privateFieldStmt, err = db.PrepareContext(ctx, privateField); err != nil {
 		return nil, fmt.Errorf("error preparing query PrivateField: %w", err)
+	}
+	if q.proposalStmt, err = db.PrepareContext(ctx, proposal); err != nil {
+		return nil, fmt.Errorf("error preparing query Proposal: %w", err)
+	}
+	if q.proposalsStmt, err = db.PrepareContext(ctx, proposals); err != nil {
+		return nil, fmt.Errorf("error preparing query Proposals: %w", err)
+	}
+	if q.proposalsFromStmt, err = db.PrepareContext(ctx, proposalsFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query ProposalsFrom: %w", err)
+	}
+	if q.proposalsNamedStmt, err = db.PrepareContext(ctx, proposalsNamed); err != nil {
+		return nil, fmt.Errorf("error preparing query ProposalsNamed: %w", err)
 	}
 	if q.putWitnessStmt, err = db.PrepareContext(ctx, putWitness); err != nil {
 		return nil, fmt.Errorf("error preparing query PutWitness: %w", err)
@@ -249,6 +282,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saltStmt, err = db.PrepareContext(ctx, salt); err != nil {
 		return nil, fmt.Errorf("error preparing query Salt: %w", err)
 	}
+	if q.setProposalStmt, err = db.PrepareContext(ctx, setProposal); err != nil {
+		return nil, fmt.Errorf("error preparing query SetProposal: %w", err)
+	}
 	if q.setStateStmt, err = db.PrepareContext(ctx, setState); err != nil {
 		return nil, fmt.Errorf("error preparing query SetState: %w", err)
 	}
@@ -260,6 +296,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.statementsFromStmt, err = db.PrepareContext(ctx, statementsFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query StatementsFrom: %w", err)
+	}
+	if q.supersedeProposalsStmt, err = db.PrepareContext(ctx, supersedeProposals); err != nil {
+		return nil, fmt.Errorf("error preparing query SupersedeProposals: %w", err)
 	}
 	if q.thinCosignedStmt, err = db.PrepareContext(ctx, thinCosigned); err != nil {
 		return nil, fmt.Errorf("error preparing query ThinCosigned: %w", err)
@@ -357,6 +396,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countForkStmt: %w", cerr)
 		}
 	}
+	if q.countProposalsStmt != nil {
+		if cerr := q.countProposalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countProposalsStmt: %w", cerr)
+		}
+	}
 	if q.countsStmt != nil {
 		if cerr := q.countsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countsStmt: %w", cerr)
@@ -375,6 +419,11 @@ func (q *Queries) Close() error {
 	if q.dueStmt != nil {
 		if cerr := q.dueStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing dueStmt: %w", cerr)
+		}
+	}
+	if q.endProposalsStmt != nil {
+		if cerr := q.endProposalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endProposalsStmt: %w", cerr)
 		}
 	}
 	if q.enqueueStmt != nil {
@@ -507,9 +556,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertManifestStmt: %w", cerr)
 		}
 	}
+	if q.insertNoticeStmt != nil {
+		if cerr := q.insertNoticeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertNoticeStmt: %w", cerr)
+		}
+	}
 	if q.insertPrivateStmt != nil {
 		if cerr := q.insertPrivateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertPrivateStmt: %w", cerr)
+		}
+	}
+	if q.insertProposalStmt != nil {
+		if cerr := q.insertProposalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertProposalStmt: %w", cerr)
 		}
 	}
 	if q.insertReceiptStmt != nil {
@@ -582,6 +641,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing nextDueStmt: %w", cerr)
 		}
 	}
+	if q.noticeByHashStmt != nil {
+		if cerr := q.noticeByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing noticeByHashStmt: %w", cerr)
+		}
+	}
+	if q.noticesAboutStmt != nil {
+		if cerr := q.noticesAboutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing noticesAboutStmt: %w", cerr)
+		}
+	}
+	if q.noticesFromStmt != nil {
+		if cerr := q.noticesFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing noticesFromStmt: %w", cerr)
+		}
+	}
 	if q.outboxFromStmt != nil {
 		if cerr := q.outboxFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing outboxFromStmt: %w", cerr)
@@ -600,6 +674,26 @@ func (q *Queries) Close() error {
 	if q.privateFieldStmt != nil {
 		if cerr := q.privateFieldStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing privateFieldStmt: %w", cerr)
+		}
+	}
+	if q.proposalStmt != nil {
+		if cerr := q.proposalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing proposalStmt: %w", cerr)
+		}
+	}
+	if q.proposalsStmt != nil {
+		if cerr := q.proposalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing proposalsStmt: %w", cerr)
+		}
+	}
+	if q.proposalsFromStmt != nil {
+		if cerr := q.proposalsFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing proposalsFromStmt: %w", cerr)
+		}
+	}
+	if q.proposalsNamedStmt != nil {
+		if cerr := q.proposalsNamedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing proposalsNamedStmt: %w", cerr)
 		}
 	}
 	if q.putWitnessStmt != nil {
@@ -647,6 +741,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saltStmt: %w", cerr)
 		}
 	}
+	if q.setProposalStmt != nil {
+		if cerr := q.setProposalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setProposalStmt: %w", cerr)
+		}
+	}
 	if q.setStateStmt != nil {
 		if cerr := q.setStateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setStateStmt: %w", cerr)
@@ -665,6 +764,11 @@ func (q *Queries) Close() error {
 	if q.statementsFromStmt != nil {
 		if cerr := q.statementsFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing statementsFromStmt: %w", cerr)
+		}
+	}
+	if q.supersedeProposalsStmt != nil {
+		if cerr := q.supersedeProposalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing supersedeProposalsStmt: %w", cerr)
 		}
 	}
 	if q.thinCosignedStmt != nil {
@@ -733,10 +837,12 @@ type Queries struct {
 	cosignedFromStmt           *sql.Stmt
 	cosignedSizesStmt          *sql.Stmt
 	countForkStmt              *sql.Stmt
+	countProposalsStmt         *sql.Stmt
 	countsStmt                 *sql.Stmt
 	deleteCheckpointsBelowStmt *sql.Stmt
 	dequeueStmt                *sql.Stmt
 	dueStmt                    *sql.Stmt
+	endProposalsStmt           *sql.Stmt
 	enqueueStmt                *sql.Stmt
 	exchangeStmt               *sql.Stmt
 	exchangesStmt              *sql.Stmt
@@ -763,7 +869,9 @@ type Queries struct {
 	insertHashStmt             *sql.Stmt
 	insertLeafStmt             *sql.Stmt
 	insertManifestStmt         *sql.Stmt
+	insertNoticeStmt           *sql.Stmt
 	insertPrivateStmt          *sql.Stmt
+	insertProposalStmt         *sql.Stmt
 	insertReceiptStmt          *sql.Stmt
 	insertReconciliationStmt   *sql.Stmt
 	insertStatementStmt        *sql.Stmt
@@ -778,10 +886,17 @@ type Queries struct {
 	manifestsBetweenStmt       *sql.Stmt
 	newestCosignedStmt         *sql.Stmt
 	nextDueStmt                *sql.Stmt
+	noticeByHashStmt           *sql.Stmt
+	noticesAboutStmt           *sql.Stmt
+	noticesFromStmt            *sql.Stmt
 	outboxFromStmt             *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
 	privateFieldStmt           *sql.Stmt
+	proposalStmt               *sql.Stmt
+	proposalsStmt              *sql.Stmt
+	proposalsFromStmt          *sql.Stmt
+	proposalsNamedStmt         *sql.Stmt
 	putWitnessStmt             *sql.Stmt
 	receiptStmt                *sql.Stmt
 	receiptHashStmt            *sql.Stmt
@@ -791,10 +906,12 @@ type Queries struct {
 	reconciliationsFromStmt    *sql.Stmt
 	retryStmt                  *sql.Stmt
 	saltStmt                   *sql.Stmt
+	setProposalStmt            *sql.Stmt
 	setStateStmt               *sql.Stmt
 	sizeStmt                   *sql.Stmt
 	statementStmt              *sql.Stmt
 	statementsFromStmt         *sql.Stmt
+	supersedeProposalsStmt     *sql.Stmt
 	thinCosignedStmt           *sql.Stmt
 	witnessesStmt              *sql.Stmt
 }
@@ -820,10 +937,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		cosignedFromStmt:           q.cosignedFromStmt,
 		cosignedSizesStmt:          q.cosignedSizesStmt,
 		countForkStmt:              q.countForkStmt,
+		countProposalsStmt:         q.countProposalsStmt,
 		countsStmt:                 q.countsStmt,
 		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
 		dequeueStmt:                q.dequeueStmt,
 		dueStmt:                    q.dueStmt,
+		endProposalsStmt:           q.endProposalsStmt,
 		enqueueStmt:                q.enqueueStmt,
 		exchangeStmt:               q.exchangeStmt,
 		exchangesStmt:              q.exchangesStmt,
@@ -850,7 +969,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertHashStmt:             q.insertHashStmt,
 		insertLeafStmt:             q.insertLeafStmt,
 		insertManifestStmt:         q.insertManifestStmt,
+		insertNoticeStmt:           q.insertNoticeStmt,
 		insertPrivateStmt:          q.insertPrivateStmt,
+		insertProposalStmt:         q.insertProposalStmt,
 		insertReceiptStmt:          q.insertReceiptStmt,
 		insertReconciliationStmt:   q.insertReconciliationStmt,
 		insertStatementStmt:        q.insertStatementStmt,
@@ -865,10 +986,17 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		manifestsBetweenStmt:       q.manifestsBetweenStmt,
 		newestCosignedStmt:         q.newestCosignedStmt,
 		nextDueStmt:                q.nextDueStmt,
+		noticeByHashStmt:           q.noticeByHashStmt,
+		noticesAboutStmt:           q.noticesAboutStmt,
+		noticesFromStmt:            q.noticesFromStmt,
 		outboxFromStmt:             q.outboxFromStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
 		privateFieldStmt:           q.privateFieldStmt,
+		proposalStmt:               q.proposalStmt,
+		proposalsStmt:              q.proposalsStmt,
+		proposalsFromStmt:          q.proposalsFromStmt,
+		proposalsNamedStmt:         q.proposalsNamedStmt,
 		putWitnessStmt:             q.putWitnessStmt,
 		receiptStmt:                q.receiptStmt,
 		receiptHashStmt:            q.receiptHashStmt,
@@ -878,10 +1006,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		reconciliationsFromStmt:    q.reconciliationsFromStmt,
 		retryStmt:                  q.retryStmt,
 		saltStmt:                   q.saltStmt,
+		setProposalStmt:            q.setProposalStmt,
 		setStateStmt:               q.setStateStmt,
 		sizeStmt:                   q.sizeStmt,
 		statementStmt:              q.statementStmt,
 		statementsFromStmt:         q.statementsFromStmt,
+		supersedeProposalsStmt:     q.supersedeProposalsStmt,
 		thinCosignedStmt:           q.thinCosignedStmt,
 		witnessesStmt:              q.witnessesStmt,
 	}

@@ -69,6 +69,14 @@ type Manifest struct {
 	Salt    []byte
 }
 
+type Notice struct {
+	Sha256 []byte
+	Kind   string
+	Member string
+	About  []byte
+	Ends   int64
+}
+
 type Outbox struct {
 	Peer      string
 	Kind      string
@@ -83,6 +91,16 @@ type Private struct {
 	Field string
 	Salt  []byte
 	Value []byte
+}
+
+type Proposal struct {
+	Sha256   []byte
+	Name     string
+	Version  int64
+	Proposer string
+	State    string
+	At       int64
+	Raw      []byte
 }
 
 type Receipt struct {
