@@ -122,7 +122,7 @@ func (w *World) Stop(t testing.TB, member string) {
 }
 
 // AddPerson adds somebody who works for a member, with roles such as "releaser", who may send, and "reader", who may
-// open. The node need not run, and need not be restarted.
+// open. Like everybody here they are cleared for TLP:RED and trained for a year. The node need not run, and need not be restarted.
 func (w *World) AddPerson(t testing.TB, member, name string, roles ...string) {
 	t.Helper()
 	w.mustKnow(t, member)

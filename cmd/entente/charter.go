@@ -348,7 +348,7 @@ With --json: as "charter show".`,
 			if err := p.showCharter(h.Config.Member, history); err != nil {
 				return err
 			}
-			p.next(p.self()+" person add NAME --role releaser,reader", p.self()+" agreement draft NAME --parties …")
+			p.next(p.self()+" person add NAME --role releaser,reader --label LABEL --trained-until DAY", p.self()+" agreement draft NAME --parties …")
 			return nil
 		},
 	}

@@ -50,12 +50,13 @@ one machine that is all. For members in containers, --host '*' has each reached
 under its own name, and --listen 0.0.0.0 lets its people in from outside.
 
 --person and --agreement save the first steps after that: people who may send
-and open, and one agreement between all members for the purposes exercise and
+and open up to TLP:RED for a year, and one agreement between all members for the purposes exercise and
 incident-response, up to TLP:AMBER, to be kept 90 days; it holds for a year.
 
 With --json: an object a line with member, home, address, node_address.`,
 		Example: `entente found alpha bravo charlie --home ./world
-entente person add alice --role releaser,reader --home ./world/alpha
+entente person add alice --role releaser,reader --label TLP:AMBER \
+--trained-until 2027-11-23 --home ./world/alpha
 entente node --home ./world/alpha
 # With somebody at each member, and something agreed
 entente found alpha bravo --home ./world --agreement harbour-watch \
@@ -126,7 +127,7 @@ func (p *program) found(ctx context.Context, names []string, f founding) error {
 	first := made[0].Home
 	var steps []string
 	if len(f.persons) == 0 {
-		steps = append(steps, "entente --home "+first+" person add alice --role releaser,reader")
+		steps = append(steps, "entente --home "+first+" person add alice --role releaser,reader --label TLP:AMBER --trained-until DAY")
 	}
 	steps = append(steps, "entente --home "+first+" node, and each of the others, in terminals of their own")
 	if f.agreement == "" {

@@ -147,7 +147,7 @@ func scriptWorld(ts *testscript.TestScript, _ bool, args []string) {
 	entente(append([]string{"found", "--home", dir, "--port", strconv.Itoa(freePorts(ts, distances...))}, args...)...)
 	for _, name := range args {
 		ts.Check(os.Rename(filepath.Join(dir, name), ts.MkAbs(name)))
-		entente("person", "add", "person-"+name, "--role", "releaser,reader", "--home", name)
+		entente("person", "add", "person-"+name, "--role", "releaser,reader", "--label", "TLP:RED", "--trained-until", "2099-12-31", "--home", name)
 	}
 	entente("agreement", "draft", "harbour-watch", "--home", args[0], "--parties", args[0]+","+args[1], "--purposes", "incident-response",
 		"--ceiling", "TLP:AMBER", "--retain", "90d", "--until", "2090-12-31", "-o", "harbour-watch.txt")

@@ -153,7 +153,7 @@ func TestCertificateThatEndsSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if err := h.AddPerson(t.Context(), now, "alice", []string{"reader"}); err != nil {
+	if err := h.AddPerson(t.Context(), now, node.Persona{Name: "alice", Roles: []string{"reader"}}.Person(now)); err != nil {
 		t.Fatal(err)
 	}
 	people, err := h.People()

@@ -163,7 +163,7 @@ func (p *program) person(dir string) (string, error) {
 
 func people(names []string) string {
 	if len(names) == 0 {
-		return "add one with: entente person add NAME --role releaser,reader"
+		return "add one with: entente person add NAME --role releaser,reader --label LABEL --trained-until DAY"
 	}
 	return "the persons here are: " + strings.Join(names, ", ")
 }

@@ -59,7 +59,7 @@ func LoadPerson(dir, member, name string) (tls.Certificate, error) {
 	}
 	base := filepath.Join(dir, peopleDir, name)
 	if _, err := os.Stat(base + ".pem"); errors.Is(err, fs.ErrNotExist) {
-		return tls.Certificate{}, fault.New(fault.NotFound, "entente person add "+name+" --role releaser,reader", "%s has no person %s: there is no file %s.pem", member, name, base)
+		return tls.Certificate{}, fault.New(fault.NotFound, "entente person add "+name+" --role releaser,reader --label LABEL --trained-until DAY", "%s has no person %s: there is no file %s.pem", member, name, base)
 	}
 	return loadPair(base+".pem", base+".key", personID(member, name))
 }

@@ -141,13 +141,14 @@ func (w *World) Open(ctx context.Context, member string) (*node.Home, error) {
 	return node.OpenHome(ctx, w.Home(member))
 }
 
-// AddPerson adds a person to a member.
+// AddPerson adds a person to a member, cleared for TLP:RED and trained for a year.
 func (w *World) AddPerson(ctx context.Context, member, name string, roles ...string) error {
 	h, err := w.Open(ctx, member)
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.AddPerson(ctx, time.Now().Add(-Backdated), name, roles), h.Close())
+	p := node.Persona{Member: member, Name: name, Roles: roles}
+	return errors.Join(h.AddPerson(ctx, time.Now().Add(-Backdated), p.Person(time.Now())), h.Close())
 }
 
 // Agree has the parties draft, sign and adopt an agreement, by the same steps as members that are far apart. Version,

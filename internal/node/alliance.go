@@ -43,6 +43,11 @@ type Persona struct {
 	Roles        []string
 }
 
+// Person gives a persona what a world for development has: nothing is hidden from them, and their training lasts a year.
+func (p Persona) Person(now time.Time) Person {
+	return Person{Name: p.Name, Roles: p.Roles, Labels: []string{"TLP:RED"}, TrainedUntil: now.UTC().Truncate(24*time.Hour).AddDate(1, 0, 1).Add(-time.Second)}
+}
+
 func (o *AllianceOptions) home(member string) string {
 	if o.Home != nil {
 		return o.Home(member)
@@ -173,7 +178,7 @@ func FoundAlliance(ctx context.Context, o AllianceOptions) (err error) {
 	}
 	for _, p := range o.Persons {
 		h := homes[slices.Index(o.Members, p.Member)]
-		if err := h.AddPerson(ctx, o.Now, p.Name, p.Roles); err != nil {
+		if err := h.AddPerson(ctx, o.Now, p.Person(o.Now)); err != nil {
 			return fmt.Errorf("found %s: %w", p.Member, err)
 		}
 	}

@@ -88,7 +88,8 @@ func FuzzReadConfig(f *testing.F) {
 // Nobody is entitled by a file of people who does not stand in it, in a role that there is; and one more entry, as
 // `person add` appends it, adds one person or is noticed.
 func FuzzReadPeople(f *testing.F) {
-	entry := "\n[[person]]\nname = \"alice\"\nroles = [\"releaser\", \"reader\"]\n"
+	entry := "\n[[person]]\nname = \"alice\"\nroles = [\"releaser\", \"reader\"]\nlabels = [\"TLP:RED\", \"NAVY:SECRET/CRYPTO\"]\ntrained_until = 2027-11-23\n"
+	f.Add([]byte("[[person]]\nname = \"alice\"\ntrained_until = \"2027-11-23\"\nlabels = [\"TLP:RED\"]\n# about bob\n[[person]]\nname = \"bob\"\n"))
 	f.Add([]byte(peopleComment + entry))
 	f.Add([]byte(entry + strings.ReplaceAll(entry, "alice", "bob")))
 	f.Add([]byte(entry + entry))
@@ -124,6 +125,17 @@ func FuzzReadPeople(f *testing.F) {
 				if !slices.Contains(Roles, r) {
 					t.Errorf("%s has the role %q", p.Name, r)
 				}
+			}
+		}
+		for nth, name := range names {
+			left, err := withoutPerson(text, name)
+			if err != nil {
+				wantFault(t, err, fault.Misused)
+				continue
+			}
+			after, err := parsePeople(left)
+			if err != nil || len(after.Person) != len(names)-1 || !reflect.DeepEqual(append([]personEntry{}, after.Person...), slices.Delete(slices.Clone(got.Person), nth, nth+1)) {
+				t.Errorf("without %s, %+v became %+v, %v", name, got.Person, after.Person, err)
 			}
 		}
 		if slices.Contains(names, "mallory") {

@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/pelletier/go-toml/v2"
 
-	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
@@ -48,7 +45,9 @@ var Roles = []string{"releaser", "reader", "approver", "signer", "auditor", "adm
 type Person struct {
 	Name            string
 	Roles           []string
-	CertificateEnds time.Time
+	Labels          []string  // the highest label of each scheme that they may see
+	TrainedUntil    time.Time // the last second of a day, UTC; zero: not trained
+	CertificateEnds time.Time // zero: no certificate in the home
 }
 
 type peopleFile struct {
@@ -56,12 +55,21 @@ type peopleFile struct {
 }
 
 type personEntry struct {
-	Name  string   `toml:"name"`
-	Roles []string `toml:"roles"`
+	Name         string   `toml:"name"`
+	Roles        []string `toml:"roles"`
+	Labels       []string `toml:"labels"`
+	TrainedUntil any      `toml:"trained_until"` // a date of TOML, or one in a string
+
+	trained time.Time // TrainedUntil, read
 }
 
-const peopleComment = `# Who works for this member, and in which roles: releaser (may send), reader (may open), approver, signer, auditor, admin.
-# Whoever is not listed here may do nothing. Changes take effect at once. Add people with: entente person add NAME --role ROLE
+const peopleComment = `# Who works for this member. Whoever is not listed here may do nothing, and changes take effect at once.
+#
+#   roles           releaser (may send), reader (may open), approver, signer, auditor, admin
+#   labels          the highest label of each scheme that they may see, with categories if they are cleared for some
+#   trained_until   the last day on which their training counts
+#
+# Releasers, readers and approvers need all three. Add people with: entente person add NAME --role ROLE --label LABEL --trained-until DAY
 `
 
 func readPeople(dir string) (peopleFile, error) {
@@ -84,7 +92,8 @@ func parsePeople(b []byte) (peopleFile, error) {
 		return f, tomlFault(PeopleFile, err) // nobody is entitled to anything until it is corrected
 	}
 	seen := map[string]bool{}
-	for _, p := range f.Person {
+	for i := range f.Person {
+		p := &f.Person[i]
 		if err := statement.ValidPerson(p.Name); err != nil {
 			return f, fault.New(fault.Misused, "correct the file", "read %s: %w", PeopleFile, err)
 		}
@@ -95,8 +104,37 @@ func parsePeople(b []byte) (peopleFile, error) {
 		if err := checkRoles(p.Roles); err != nil {
 			return f, err
 		}
+		if err := policy.CheckClearances(p.Labels); err != nil {
+			return f, fault.New(fault.Misused, "correct the file", "read %s: %s: %w", PeopleFile, p.Name, err)
+		}
+		var err error
+		if p.trained, err = lastSecond(p.TrainedUntil); err != nil {
+			return f, fault.New(fault.Misused, "write a day, such as trained_until = 2027-11-23", "read %s: %s: trained_until %w", PeopleFile, p.Name, err)
+		}
 	}
 	return f, nil
+}
+
+// lastSecond reads a day, and gives its end in UTC; the zero time for none.
+func lastSecond(v any) (time.Time, error) {
+	var text string
+	switch d := v.(type) {
+	case nil:
+		return time.Time{}, nil
+	case toml.LocalDate:
+		text = d.String()
+	case string:
+		text = d
+	}
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return time.Time{}, errors.New("is not a day")
+	}
+	end := t.Add(24*time.Hour - time.Second)
+	if end.Year() < 2000 || end.Year() > 2999 { // the years of statements
+		return time.Time{}, errors.New("is not in the years 2000 to 2999")
+	}
+	return end, nil
 }
 
 func checkRoles(roles []string) error {
@@ -116,66 +154,10 @@ func person(dir, name string) (*policy.Person, error) {
 	}
 	for _, p := range f.Person {
 		if p.Name == name {
-			return &policy.Person{Name: p.Name, Roles: p.Roles}, nil
+			return &policy.Person{Name: p.Name, Roles: p.Roles, Labels: p.Labels, TrainedUntil: p.trained}, nil
 		}
 	}
-	return nil, fault.New(fault.Forbidden, "ask for: entente person add "+name+" --role ROLE", "%s has no entry in %s", name, PeopleFile)
-}
-
-// AddPerson gives somebody a certificate and an entry with these roles. Who is listed already gets a new certificate and
-// keeps the roles: none need be given then, and others are a conflict.
-func (h *Home) AddPerson(_ context.Context, now time.Time, name string, roles []string) error {
-	if err := statement.ValidPerson(name); err != nil {
-		return fault.New(fault.Misused, "choose one lower-case word, such as alice", "add person: %w", err)
-	}
-	if err := checkRoles(roles); err != nil {
-		return err
-	}
-	roles = slices.Compact(slices.Sorted(slices.Values(roles)))
-	lock := flock.New(filepath.Join(h.Dir, PeopleFile+".lock"))
-	if err := lock.Lock(); err != nil {
-		return fmt.Errorf("add person %s: lock: %w", name, err)
-	}
-	defer lock.Close()
-	f, err := readPeople(h.Dir)
-	if err != nil {
-		return err
-	}
-	at := slices.IndexFunc(f.Person, func(p personEntry) bool { return p.Name == name })
-	switch {
-	case at >= 0 && len(roles) > 0 && !slices.Equal(roles, slices.Compact(slices.Sorted(slices.Values(f.Person[at].Roles)))):
-		return fault.New(fault.Conflict, "edit "+PeopleFile+" to change roles; for a new certificate leave --role out", "add person: %s is listed already, with other roles", name)
-	case at < 0 && len(roles) == 0:
-		return fault.New(fault.Misused, "give --role with one or more of "+strings.Join(Roles, ", "), "add person %s: no role given", name)
-	}
-	// First the certificate, then the entry: a certificate without an entry entitles to nothing.
-	if err := h.Keys.IssuePerson(h.Dir, name, now); err != nil {
-		return fmt.Errorf("add person %s: %w", name, err)
-	}
-	if at >= 0 {
-		return nil
-	}
-	file := filepath.Join(h.Dir, PeopleFile)
-	old, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		old = []byte(peopleComment)
-	} else if err != nil {
-		return fmt.Errorf("add person %s: %w", name, err)
-	}
-	quoted := make([]string, len(roles))
-	for i, r := range roles {
-		quoted[i] = fmt.Sprintf("%q", r)
-	}
-	entry := fmt.Sprintf("\n[[person]]\nname = %q\nroles = [%s]\n", name, strings.Join(quoted, ", "))
-	// Somebody may have written the list in another style of TOML, to which an entry cannot be added at the end.
-	text := slices.Concat(old, []byte(entry))
-	if _, err := parsePeople(text); err != nil {
-		return fault.New(fault.Misused, "write each person there as an entry of its own that begins with [[person]]", "add person %s: an entry cannot be added to %s as it is written", name, PeopleFile)
-	}
-	if err := durable.Replace(file, text); err != nil {
-		return fmt.Errorf("add person %s: %w", name, err)
-	}
-	return nil
+	return nil, fault.New(fault.Forbidden, "ask for: entente person add "+name+" --role ROLE --label LABEL --trained-until DAY", "%s has no entry in %s", name, PeopleFile)
 }
 
 // People lists who works for the member.
@@ -186,7 +168,7 @@ func (h *Home) People() ([]Person, error) {
 	}
 	list := make([]Person, len(f.Person))
 	for i, p := range f.Person {
-		list[i] = Person{Name: p.Name, Roles: p.Roles}
+		list[i] = Person{Name: p.Name, Roles: p.Roles, Labels: p.Labels, TrainedUntil: p.trained}
 		cert, err := identity.LoadPerson(h.Dir, h.Config.Member, p.Name)
 		if err == nil && len(cert.Certificate) > 0 {
 			if leaf, err := x509.ParseCertificate(cert.Certificate[0]); err == nil {

@@ -24,7 +24,7 @@ func (w *world) setPeople(m, text string) {
 }
 
 func entry(name string, roles string) string {
-	return "[[person]]\nname = \"" + name + "\"\nroles = [" + roles + "]\n"
+	return "[[person]]\nname = \"" + name + "\"\nroles = [" + roles + "]\nlabels = [\"TLP:RED\"]\ntrained_until = 2999-12-31\n"
 }
 
 // A certificate entitles to nothing; an entry in people.toml does, and what it says holds at once, also on connections
@@ -141,18 +141,20 @@ func TestRenewPerson(t *testing.T) {
 		"no such role":  {"alice", []string{"king"}, fault.Misused, `"king" is not a role`},
 		"new, no roles": {"zoe", nil, fault.Misused, "no role given"},
 	} {
-		t.Run(name, func(t *testing.T) { wantFault(t, h.AddPerson(t.Context(), ago, c.person, c.roles), c.kind, c.text) })
+		t.Run(name, func(t *testing.T) {
+			wantFault(t, h.AddPerson(t.Context(), ago, node.Person{Name: c.person, Roles: c.roles}), c.kind, c.text)
+		})
 	}
 	w.send("alpha", submission("bravo"), []byte("with the certificate of then"))
 	for _, roles := range [][]string{nil, {"reader", "releaser", "reader"}} {
-		if err := h.AddPerson(t.Context(), ago, "alice", roles); err != nil {
+		if err := h.AddPerson(t.Context(), ago, node.Person{Name: "alice", Roles: roles}); err != nil {
 			t.Fatal(err)
 		}
 		list, err := h.People()
 		if err != nil || len(list) != 1 || list[0].CertificateEnds.After(time.Now()) {
 			t.Fatalf("people %v, %v", list, err)
 		}
-		if err := h.AddPerson(t.Context(), time.Now(), "alice", roles); err != nil {
+		if err := h.AddPerson(t.Context(), time.Now(), node.Person{Name: "alice", Roles: roles}); err != nil {
 			t.Fatal(err)
 		}
 		w.send("alpha", submission("bravo"), []byte("with a new one"))
@@ -259,7 +261,7 @@ func TestAddPersonToAnotherStyle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	wantFault(t, h.AddPerson(t.Context(), time.Now(), "zoe", []string{"reader"}), fault.Misused, "cannot be added to people.toml")
+	wantFault(t, h.AddPerson(t.Context(), time.Now(), node.Persona{Name: "zoe", Roles: []string{"reader"}}.Person(time.Now())), fault.Misused, "cannot be added to people.toml")
 	got, err := os.ReadFile(filepath.Join(w.Home("alpha"), node.PeopleFile))
 	if err != nil || string(got) != text {
 		t.Errorf("people.toml became %q, %v", got, err)
@@ -267,4 +269,93 @@ func TestAddPersonToAnotherStyle(t *testing.T) {
 	w.setPeople("alpha", "[[person]]\nname = \"alice\"\nrole = [\"reader\"]\n")
 	_, err = h.People()
 	wantFault(t, err, fault.Misused, "line 3: there is no field")
+}
+
+// Who is taken out loses everything and nobody else anything, whatever stands around the entry.
+func TestRemovePerson(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	h, err := w.Open(t.Context(), "alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	const head = "# Who works here.\n"
+	alice, bob, carol := "\n"+entry("alice", `"reader"`), "\n# bob is new\n"+entry("bob", `"reader"`), "\n  [[person]] # last\nname = 'carol'\nroles = [\n  \"signer\",\n]\n"
+	for name, want := range map[string]string{"alice": head + bob + carol, "bob": head + alice + "\n# bob is new\n" + carol, "carol": head + alice + bob} {
+		w.setPeople("alpha", head+alice+bob+carol)
+		if err := h.RemovePerson(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(w.Home("alpha"), node.PeopleFile))
+		if err != nil || strings.ReplaceAll(string(got), "\n\n", "\n") != strings.ReplaceAll(want, "\n\n", "\n") {
+			t.Errorf("without %s:\n%s", name, got)
+		}
+		wantFault(t, h.RemovePerson(t.Context(), name), fault.NotFound, "is not listed")
+	}
+	w.setPeople("alpha", "person = [{name = \"alice\"}, {name = \"bob\"}]\n")
+	wantFault(t, h.RemovePerson(t.Context(), "alice"), fault.Misused, "cannot be taken out of people.toml")
+	w.setPeople("alpha", entry("alice", `"reader"`))
+	if err := h.RemovePerson(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := h.People(); err != nil || len(list) != 0 {
+		t.Errorf("left: %v, %v", list, err)
+	}
+	if err := h.AddPerson(t.Context(), time.Now(), node.Persona{Name: "alice", Roles: []string{"reader"}}.Person(time.Now())); err != nil {
+		t.Errorf("add again: %v", err)
+	}
+}
+
+// What people.toml says about labels and training is read strictly, and whoever mistypes it is told what and where.
+func TestLabelsAndTrainingOfPeople(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	h, err := w.Open(t.Context(), "alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	const alice = "[[person]]\nname = \"alice\"\nroles = [\"reader\"]\n"
+	end := time.Date(2027, 11, 23, 23, 59, 59, 0, time.UTC)
+	for text, want := range map[string]time.Time{"trained_until = 2027-11-23": end, `trained_until = "2027-11-23"`: end, "": {}} {
+		w.setPeople("alpha", alice+text+"\nlabels = [\"TLP:AMBER\", \"NAVY:SECRET/CRYPTO\"]\n")
+		if list, err := h.People(); err != nil || !list[0].TrainedUntil.Equal(want) || len(list[0].Labels) != 2 {
+			t.Errorf("%s: %+v, %v", text, list, err)
+		}
+	}
+	for text, why := range map[string]string{
+		"trained_until = 2027-11-23T00:00:00Z": "alice: trained_until is not a day",
+		"trained_until = 2027":                 "alice: trained_until is not a day",
+		`trained_until = ""`:                   "alice: trained_until is not a day",
+		`trained_until = "23.11.2027"`:         "alice: trained_until is not a day",
+		"trained_until = 9999-12-31":           "not in the years 2000 to 2999",
+		"trained_until = 2027-02-30":           "people.toml",
+		`labels = "TLP:RED"`:                   "people.toml",
+		`labels = ["TLP:WHITE"]`:               `no level "WHITE"`,
+		`labels = ["tlp:red", "TLP:Red"]`:      `no level "Red"`,
+		`labels = ["TLP:RED", "TLP:AMBER"]`:    "two labels of the scheme TLP",
+		"labels = [\"NAVY:SEC\u200bRET\"]":     "printable ASCII",
+		`label = ["TLP:RED"]`:                  "there is no field",
+	} {
+		w.setPeople("alpha", alice+text+"\n")
+		_, err := h.People()
+		wantFault(t, err, fault.Misused, why)
+	}
+	if err := os.Mkdir(filepath.Join(w.Home("alpha"), node.SchemesDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	scheme := filepath.Join(w.Home("alpha"), node.SchemesDir, "navy.toml")
+	if err := os.WriteFile(scheme, []byte("name = \"NAVY\"\nlevels = [\"OPEN\", \"SECRET\"]\nrestrictive = [\"CRYPTO\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.setPeople("alpha", "")
+	add := func(label string) error {
+		return h.AddPerson(t.Context(), time.Now(), node.Person{Name: "zoe", Roles: []string{"reader"}, Labels: []string{label}, TrainedUntil: end})
+	}
+	wantFault(t, add("NAVY:SECRE"), fault.Misused, `label scheme NAVY has no level "SECRE"`)
+	wantFault(t, add("NAVY:SECRET/NUCLEAR"), fault.Misused, `no category "NUCLEAR"`)
+	if err := add("NAVY:SECRET/CRYPTO"); err != nil {
+		t.Error(err)
+	}
 }

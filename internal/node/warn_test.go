@@ -26,7 +26,7 @@ func TestWarnsDaily(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if err := h.AddPerson(t.Context(), made, "alice", []string{"reader"}); err != nil {
+	if err := h.AddPerson(t.Context(), made, Persona{Name: "alice", Roles: []string{"reader"}}.Person(made)); err != nil {
 		t.Fatal(err)
 	}
 	end := made.Add(limit.CertificateLife)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -224,6 +225,9 @@ func Rank(label string) (int, bool) { return Schemes{}.LevelOf(label) }
 // CheckClearances judges labels that a person is to have, without an agreement: each of another scheme, TLP's known, the others' in
 // the form of a label, for a scheme of that name may mean other things in every agreement.
 func CheckClearances(labels []string) error {
+	if len(labels) > limit.Schemes+1 {
+		return fmt.Errorf("there are %d labels, at most %d are allowed", len(labels), limit.Schemes+1)
+	}
 	seen := map[string]bool{}
 	for _, text := range labels {
 		if err := statement.ValidLabel(text); err != nil {
