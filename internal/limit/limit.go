@@ -297,6 +297,8 @@ const (
 	RetryFirst = 500 * time.Millisecond
 	// RetryMost bounds the pause, so that a peer that came back is noticed soon.
 	RetryMost = time.Minute
+	// RetryRefused is the pause after a peer's node refused an agreement: what would change its mind, people do.
+	RetryRefused = time.Hour
 	// Deliveries bounds the attempts under way at once with one peer. There is no bound over all peers: whoever is slow or
 	// silent would use it up and keep the others waiting.
 	Deliveries = 8

@@ -17,7 +17,9 @@ import (
 // Agreement is an agreement that is in this home.
 type Agreement struct {
 	*statement.Signed[statement.Agreement]
-	InForce bool // at the time asked for
+	InForce   bool      // at the time asked for: it has begun, has not ended, and no newer version has begun
+	At        time.Time // when it came into force here
+	Withdrawn []store.Notice
 }
 
 // DraftAgreement writes an agreement for its parties to sign. It belongs to this home's alliance.
@@ -131,26 +133,7 @@ func (h *Home) AdoptAgreement(ctx context.Context, now time.Time, files ...[]byt
 	if !slices.Contains(a.Terms.Parties, h.Config.Member) {
 		return nil, fault.New(fault.Misused, "only its parties adopt an agreement", "adopt agreement %s: %s is not a party", a.Terms.Name, h.Config.Member)
 	}
-	err = h.DB.Update(ctx, func(tx *store.Tx) error {
-		known, err := tx.AgreementByName(a.Terms.Name)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-		case err != nil:
-			return err
-		case known.Hash == a.Hash:
-			return errUnchanged
-		case known.Version >= a.Terms.Version:
-			return fault.New(fault.Conflict, "give the agreement another name, or a higher version", "adopt agreement: %s version %d is already in force, with other terms", a.Terms.Name, known.Version)
-		case a.Terms.Version != known.Version+1 || a.Terms.Previous != known.Hash:
-			return fault.New(fault.Conflict, "draft it again: entente agreement draft "+a.Terms.Name, "adopt agreement: version %d of %s does not follow version %d, which is in force here", a.Terms.Version, a.Terms.Name, known.Version)
-		}
-		if err := tx.PutAgreement(a, now); err != nil {
-			return err
-		}
-		_, err = tx.Record(statement.Event{Kind: statement.EventAgreement, Time: now, Statement: a.Hash,
-			Peers: slices.DeleteFunc(slices.Clone(a.Terms.Parties), func(p string) bool { return p == h.Config.Member })})
-		return err
-	})
+	err = h.DB.Update(ctx, func(tx *store.Tx) error { return adopt(tx, history, h.Config.Member, a, now) })
 	if errors.Is(err, errUnchanged) {
 		return a, nil
 	}
@@ -161,6 +144,93 @@ func (h *Home) AdoptAgreement(ctx context.Context, now time.Time, files ...[]byt
 		return nil, fmt.Errorf("adopt agreement %s: %w", a.Terms.Name, err)
 	}
 	return a, nil
+}
+
+// adopt brings an agreement that all its parties have signed into force here; errUnchanged if it is. What the proposal of it has become,
+// and of others for the same version, is noted as well.
+func adopt(tx *store.Tx, history *member.History, self string, a *statement.Signed[statement.Agreement], now time.Time) error {
+	switch _, err := tx.AgreementByHash(a.Hash); {
+	case err == nil:
+		return errUnchanged
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	if err := follows(&tx.View, history, self, a.Terms, a.Hash); err != nil {
+		return err
+	}
+	if err := tx.PutAgreement(a, now); err != nil {
+		return err
+	}
+	_, err := tx.Record(statement.Event{Kind: statement.EventAgreement, Time: now, Statement: a.Hash, Peers: others(a.Terms.Parties, self)})
+	if err != nil {
+		return err
+	}
+	err = tx.SetProposal(store.Proposal{Hash: a.Hash, State: store.ProposalConcluded, Raw: a.Raw})
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // it may have come as a file
+		return err
+	}
+	return tx.SupersedeProposals(a.Terms.Name, a.Terms.Version)
+}
+
+// others gives a list of members without one of them.
+func others(members []string, self string) []string {
+	return slices.DeleteFunc(slices.Clone(members), func(p string) bool { return p == self })
+}
+
+// follows checks that an agreement is the first of its name here, or follows the version in force and keeps its parties. The error is
+// Transient if what is before it may still be on its way.
+func follows(v *store.View, history *member.History, self string, a statement.Agreement, hash statement.Hash) error {
+	if _, err := v.Proposal(a.Previous); err == nil {
+		if _, err := v.AgreementByHash(a.Previous); errors.Is(err, store.ErrNotFound) {
+			return fault.New(fault.Transient, "see entente agreement pending", "version %d of %s is not in force here yet", a.Version-1, a.Name)
+		}
+	}
+	known, err := v.AgreementByName(a.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // who is new to an agreement does not have the versions before
+	}
+	if err != nil {
+		return err
+	}
+	if known.Hash == hash {
+		return nil
+	}
+	if known.Version >= a.Version {
+		return fault.New(fault.Conflict, "give the agreement another name, or propose the next version: entente agreement amend "+a.Name,
+			"version %d of %s is in force here, with other terms than this version %d", known.Version, a.Name, a.Version)
+	}
+	notices, err := v.NoticesAbout(known.Hash)
+	if err != nil {
+		return err
+	}
+	leaves := func(p string) (ends time.Time, ok bool) {
+		at := slices.IndexFunc(notices, func(n store.Notice) bool { return n.Kind == statement.Withdraw && n.Member == p })
+		if at < 0 {
+			return ends, false
+		}
+		return notices[at].Ends, true
+	}
+	if a.Version != known.Version+1 || a.Previous != known.Hash {
+		if _, left := leaves(self); left {
+			return nil // who comes back does not have the versions in between
+		}
+		return fault.New(fault.Conflict, "write it again: entente agreement amend "+a.Name, "version %d of %s does not follow version %d, which is in force here", a.Version, a.Name, known.Version)
+	}
+	before, err := openAgreement(history, known.Raw)
+	if err != nil {
+		return err
+	}
+	for _, p := range before.Terms.Parties {
+		ends, left := leaves(p)
+		switch {
+		case slices.Contains(a.Parties, p), history.StandingAt(history.Newest(), p) == statement.Left:
+		case !left:
+			return fault.New(fault.Misused, "keep it; whoever wants to leave says so itself: entente agreement withdraw "+a.Name, "%s is a party of version %d of %s, and not of version %d", p, known.Version, a.Name, a.Version)
+		case a.NotBefore.Before(ends):
+			return fault.New(fault.Misused, "let version "+fmt.Sprint(a.Version)+" begin then", "%s leaves %s only at %s, and version %d begins before", p, a.Name, ends.Format(time.RFC3339), a.Version)
+		}
+	}
+	return nil
 }
 
 // Conclude has members whose homes are on one machine draft, sign and adopt an agreement, by the same steps as members that
@@ -204,7 +274,19 @@ func (h *Home) Agreements(ctx context.Context, now time.Time) ([]Agreement, erro
 			if err != nil {
 				return err
 			}
-			list = append(list, Agreement{a, !now.Before(a.Terms.NotBefore) && !now.After(a.Terms.NotAfter)})
+			left, err := withdrawals(v, r.Hash)
+			if err != nil {
+				return err
+			}
+			gone := slices.DeleteFunc(slices.Clone(left), func(n store.Notice) bool { return now.Before(n.Ends) })
+			list = append(list, Agreement{Signed: a, At: r.At, Withdrawn: left,
+				InForce: !now.Before(a.Terms.NotBefore) && !now.After(a.Terms.NotAfter) && len(a.Terms.Parties)-len(gone) >= 2})
+			// A version that has begun replaces those before it.
+			for i := range list[:len(list)-1] {
+				if list[i].Terms.Name == a.Terms.Name && !now.Before(a.Terms.NotBefore) {
+					list[i].InForce = false
+				}
+			}
 		}
 		return nil
 	})
@@ -212,6 +294,12 @@ func (h *Home) Agreements(ctx context.Context, now time.Time) ([]Agreement, erro
 		return nil, fmt.Errorf("list agreements: %w", err)
 	}
 	return list, nil
+}
+
+// withdrawals gives the notices of parties that leave an agreement, or have left it.
+func withdrawals(v *store.View, hash statement.Hash) ([]store.Notice, error) {
+	list, err := v.NoticesAbout(hash)
+	return slices.DeleteFunc(list, func(n store.Notice) bool { return n.Kind != statement.Withdraw }), err
 }
 
 // openAgreement verifies a stored agreement again: what stands in the database is believed no more than a file.

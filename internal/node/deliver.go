@@ -273,13 +273,25 @@ func (n *node) dial(ctx context.Context, to member.Member) (*grpc.ClientConn, er
 
 // callWith hands one statement to its addressee.
 func (n *node) callWith(ctx context.Context, o store.Outgoing, raw []byte) error {
+	return n.call(ctx, o.Peer, func(ctx context.Context, c ententev1.PeerServiceClient) (err error) {
+		if o.Kind == store.OutgoingReconciliation {
+			_, err = c.Concluded(ctx, &ententev1.ConcludedRequest{Reconciliation: raw})
+		} else {
+			_, err = c.Return(ctx, &ententev1.ReturnRequest{Receipt: raw})
+		}
+		return err
+	})
+}
+
+// call asks another member's node something that moves no document.
+func (n *node) call(ctx context.Context, peer string, ask func(context.Context, ententev1.PeerServiceClient) error) error {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return err
 	}
-	to, ok := h.Member(o.Peer)
+	to, ok := h.Member(peer)
 	if !ok {
-		return fmt.Errorf("%s is no member", o.Peer)
+		return fmt.Errorf("%s is no member", peer)
 	}
 	conn, err := n.dial(ctx, to)
 	if err != nil {
@@ -288,13 +300,7 @@ func (n *node) callWith(ctx context.Context, o store.Outgoing, raw []byte) error
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, limit.Call)
 	defer cancel()
-	client := ententev1.NewPeerServiceClient(conn)
-	if o.Kind == store.OutgoingReconciliation {
-		_, err = client.Concluded(ctx, &ententev1.ConcludedRequest{Reconciliation: raw})
-		return err
-	}
-	_, err = client.Return(ctx, &ententev1.ReturnRequest{Receipt: raw})
-	return err
+	return ask(ctx, ententev1.NewPeerServiceClient(conn))
 }
 
 // Return takes a later receipt about a document of ours, as proto/entente/v1/peer.proto says. The same receipt again is

@@ -9,7 +9,8 @@
 //	open.go      a person opens what came: decide, verify it whole, one transaction, release
 //	list.go      what people ask about exchanges
 //
-// Around them: found.go and agree.go make alliances and agreements, people.go says who may do what.
+// Around them: found.go makes alliances; propose.go, handin.go and notice.go bring agreements into being and to an end; people.go says who
+// may do what.
 package node
 
 import (
@@ -288,6 +289,9 @@ func (n *node) recover(ctx context.Context) error {
 	if err := n.Blobs.Drop(sendingPrefix); err != nil {
 		return fmt.Errorf("recover staging: %w", err)
 	}
+	if err := n.endProposals(ctx); err != nil {
+		return err
+	}
 	stale, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge))
 	if err != nil {
 		return fmt.Errorf("recover staging: %w", err)
@@ -326,6 +330,9 @@ func (n *node) sweep(ctx context.Context) error {
 		}
 		if _, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge)); err != nil {
 			n.log.Error("cannot drop old staging files", "error", err)
+		}
+		if err := n.endProposals(ctx); err != nil {
+			n.log.Error("cannot end old proposals", "error", err)
 		}
 		if hour%24 == 0 {
 			n.warn()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
@@ -107,9 +108,14 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	var by time.Time
 	var err error
-	if o.Kind == store.OutgoingDocument {
+	switch o.Kind {
+	case store.OutgoingDocument:
 		by, err = n.deliver(ctx, o)
-	} else {
+	case store.OutgoingAgreement:
+		err = n.handInAgreement(ctx, o)
+	case store.OutgoingNotice:
+		err = n.handInNotice(ctx, o)
+	default:
 		err = n.handIn(ctx, o)
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
@@ -117,6 +123,9 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	}
 	o.Attempts++
 	o.Due = n.now().Add(backoff(o.Attempts))
+	if kind := fault.KindOf(rpc.FromStatus(err)); o.Kind == store.OutgoingAgreement && (kind == fault.Invalid || kind == fault.Conflict || kind == fault.Misused) {
+		o.Due = n.now().Add(limit.RetryRefused)
+	}
 	if by.After(n.now()) && o.Due.After(by) {
 		o.Due = by.Add(time.Millisecond) // to expire at its time and not at the end of the pause
 	}

@@ -41,11 +41,29 @@ func (v *View) Due(now time.Time, most int) ([]Outgoing, error) {
 	}
 	list := make([]Outgoing, len(rows))
 	for i, r := range rows {
-		h, err := toHash(r.Statement)
-		if err != nil {
+		if list[i], err = outgoing(sqlc.Outbox(r)); err != nil {
 			return nil, err
 		}
-		list[i] = Outgoing{r.Peer, OutgoingKind(r.Kind), h, r.Attempts, time.UnixMicro(r.Due).UTC(), r.LastError}
+	}
+	return list, nil
+}
+
+func outgoing(r sqlc.Outbox) (Outgoing, error) {
+	h, err := toHash(r.Statement)
+	return Outgoing{r.Peer, OutgoingKind(r.Kind), h, r.Attempts, time.UnixMicro(r.Due).UTC(), r.LastError}, err
+}
+
+// Waiting gives what of that kind about a statement still has to reach a peer, sorted by peer.
+func (v *View) Waiting(kind OutgoingKind, hash statement.Hash) ([]Outgoing, error) {
+	rows, err := v.q.OutboxOf(v.ctx, sqlc.OutboxOfParams{Kind: string(kind), Statement: hash[:]})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Outgoing, len(rows))
+	for i, r := range rows {
+		if list[i], err = outgoing(r); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }

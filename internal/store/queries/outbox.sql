@@ -22,3 +22,6 @@ SELECT peer, kind, statement, attempts, due, last_error FROM outbox
 WHERE peer > sqlc.arg(peer) OR (peer = sqlc.arg(peer) AND (kind > sqlc.arg(kind)
     OR (kind = sqlc.arg(kind) AND statement >= sqlc.arg(statement))))
 ORDER BY peer, kind, statement LIMIT sqlc.arg(most);
+
+-- name: OutboxOf :many
+SELECT peer, kind, statement, attempts, due, last_error FROM outbox WHERE kind = $1 AND statement = $2 ORDER BY peer;

@@ -234,6 +234,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.outboxFromStmt, err = db.PrepareContext(ctx, outboxFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query OutboxFrom: %w", err)
 	}
+	if q.outboxOfStmt, err = db.PrepareContext(ctx, outboxOf); err != nil {
+		return nil, fmt.Errorf("error preparing query OutboxOf: %w", err)
+	}
 	if q.privateStmt, err = db.PrepareContext(ctx, private); err != nil {
 		return nil, fmt.Errorf("error preparing query Private: %w", err)
 	}
@@ -661,6 +664,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing outboxFromStmt: %w", cerr)
 		}
 	}
+	if q.outboxOfStmt != nil {
+		if cerr := q.outboxOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing outboxOfStmt: %w", cerr)
+		}
+	}
 	if q.privateStmt != nil {
 		if cerr := q.privateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing privateStmt: %w", cerr)
@@ -890,6 +898,7 @@ type Queries struct {
 	noticesAboutStmt           *sql.Stmt
 	noticesFromStmt            *sql.Stmt
 	outboxFromStmt             *sql.Stmt
+	outboxOfStmt               *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
 	privateFieldStmt           *sql.Stmt
@@ -990,6 +999,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		noticesAboutStmt:           q.noticesAboutStmt,
 		noticesFromStmt:            q.noticesFromStmt,
 		outboxFromStmt:             q.outboxFromStmt,
+		outboxOfStmt:               q.outboxOfStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
 		privateFieldStmt:           q.privateFieldStmt,

@@ -159,6 +159,45 @@ func (q *Queries) OutboxFrom(ctx context.Context, arg OutboxFromParams) ([]Outbo
 	return items, nil
 }
 
+const outboxOf = `-- name: OutboxOf :many
+SELECT peer, kind, statement, attempts, due, last_error FROM outbox WHERE kind = $1 AND statement = $2 ORDER BY peer
+`
+
+type OutboxOfParams struct {
+	Kind      string
+	Statement []byte
+}
+
+func (q *Queries) OutboxOf(ctx context.Context, arg OutboxOfParams) ([]Outbox, error) {
+	rows, err := q.query(ctx, q.outboxOfStmt, outboxOf, arg.Kind, arg.Statement)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Outbox
+	for rows.Next() {
+		var i Outbox
+		if err := rows.Scan(
+			&i.Peer,
+			&i.Kind,
+			&i.Statement,
+			&i.Attempts,
+			&i.Due,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const retry = `-- name: Retry :execrows
 UPDATE outbox SET attempts = $4, due = $5, last_error = $6 WHERE peer = $1 AND kind = $2 AND statement = $3
 `

@@ -1873,7 +1873,9 @@ type Proposal struct {
 	// Members that have not.
 	Missing []string `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Who declined, and why.
-	Declined      []*Declined `protobuf:"bytes,8,rep,name=declined,proto3" json:"declined,omitempty"`
+	Declined []*Declined `protobuf:"bytes,8,rep,name=declined,proto3" json:"declined,omitempty"`
+	// Parties whose nodes have not taken it from this one yet.
+	Untold        []*Untold `protobuf:"bytes,9,rep,name=untold,proto3" json:"untold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1964,6 +1966,77 @@ func (x *Proposal) GetDeclined() []*Declined {
 	return nil
 }
 
+func (x *Proposal) GetUntold() []*Untold {
+	if x != nil {
+		return x.Untold
+	}
+	return nil
+}
+
+// Untold is a party that an agreement has not reached.
+type Untold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The party.
+	Member string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Attempts that failed.
+	Attempts int64 `protobuf:"varint,2,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Why the last one did.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Untold) Reset() {
+	*x = Untold{}
+	mi := &file_entente_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Untold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Untold) ProtoMessage() {}
+
+func (x *Untold) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Untold.ProtoReflect.Descriptor instead.
+func (*Untold) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Untold) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Untold) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Untold) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Declined is a party that will not sign.
 type Declined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1979,7 +2052,7 @@ type Declined struct {
 
 func (x *Declined) Reset() {
 	*x = Declined{}
-	mi := &file_entente_v1_node_proto_msgTypes[26]
+	mi := &file_entente_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2064,7 @@ func (x *Declined) String() string {
 func (*Declined) ProtoMessage() {}
 
 func (x *Declined) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[26]
+	mi := &file_entente_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2077,7 @@ func (x *Declined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Declined.ProtoReflect.Descriptor instead.
 func (*Declined) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Declined) GetMember() string {
@@ -2039,7 +2112,7 @@ type ProposalsRequest struct {
 
 func (x *ProposalsRequest) Reset() {
 	*x = ProposalsRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[27]
+	mi := &file_entente_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2124,7 @@ func (x *ProposalsRequest) String() string {
 func (*ProposalsRequest) ProtoMessage() {}
 
 func (x *ProposalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[27]
+	mi := &file_entente_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2137,7 @@ func (x *ProposalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalsRequest.ProtoReflect.Descriptor instead.
 func (*ProposalsRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ProposalsRequest) GetAll() bool {
@@ -2085,7 +2158,7 @@ type ProposalsResponse struct {
 
 func (x *ProposalsResponse) Reset() {
 	*x = ProposalsResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[28]
+	mi := &file_entente_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2170,7 @@ func (x *ProposalsResponse) String() string {
 func (*ProposalsResponse) ProtoMessage() {}
 
 func (x *ProposalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[28]
+	mi := &file_entente_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2183,7 @@ func (x *ProposalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalsResponse.ProtoReflect.Descriptor instead.
 func (*ProposalsResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProposalsResponse) GetProposals() []*Proposal {
@@ -2131,7 +2204,7 @@ type SignProposalRequest struct {
 
 func (x *SignProposalRequest) Reset() {
 	*x = SignProposalRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[29]
+	mi := &file_entente_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2216,7 @@ func (x *SignProposalRequest) String() string {
 func (*SignProposalRequest) ProtoMessage() {}
 
 func (x *SignProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[29]
+	mi := &file_entente_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2229,7 @@ func (x *SignProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignProposalRequest.ProtoReflect.Descriptor instead.
 func (*SignProposalRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignProposalRequest) GetProposal() string {
@@ -2176,7 +2249,7 @@ type SignProposalResponse struct {
 
 func (x *SignProposalResponse) Reset() {
 	*x = SignProposalResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[30]
+	mi := &file_entente_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2261,7 @@ func (x *SignProposalResponse) String() string {
 func (*SignProposalResponse) ProtoMessage() {}
 
 func (x *SignProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[30]
+	mi := &file_entente_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2274,7 @@ func (x *SignProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignProposalResponse.ProtoReflect.Descriptor instead.
 func (*SignProposalResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignProposalResponse) GetProposal() *Proposal {
@@ -2224,7 +2297,7 @@ type DeclineProposalRequest struct {
 
 func (x *DeclineProposalRequest) Reset() {
 	*x = DeclineProposalRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[31]
+	mi := &file_entente_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2309,7 @@ func (x *DeclineProposalRequest) String() string {
 func (*DeclineProposalRequest) ProtoMessage() {}
 
 func (x *DeclineProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[31]
+	mi := &file_entente_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2322,7 @@ func (x *DeclineProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineProposalRequest.ProtoReflect.Descriptor instead.
 func (*DeclineProposalRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeclineProposalRequest) GetProposal() string {
@@ -2276,7 +2349,7 @@ type DeclineProposalResponse struct {
 
 func (x *DeclineProposalResponse) Reset() {
 	*x = DeclineProposalResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[32]
+	mi := &file_entente_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2361,7 @@ func (x *DeclineProposalResponse) String() string {
 func (*DeclineProposalResponse) ProtoMessage() {}
 
 func (x *DeclineProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[32]
+	mi := &file_entente_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2374,7 @@ func (x *DeclineProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineProposalResponse.ProtoReflect.Descriptor instead.
 func (*DeclineProposalResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeclineProposalResponse) GetProposal() *Proposal {
@@ -2326,7 +2399,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[33]
+	mi := &file_entente_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2411,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[33]
+	mi := &file_entente_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2424,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WithdrawRequest) GetAgreement() string {
@@ -2388,7 +2461,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[34]
+	mi := &file_entente_v1_node_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2473,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[34]
+	mi := &file_entente_v1_node_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2486,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WithdrawResponse) GetEnds() *timestamppb.Timestamp {
@@ -2443,7 +2516,7 @@ type RehearseSendRequest struct {
 
 func (x *RehearseSendRequest) Reset() {
 	*x = RehearseSendRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[35]
+	mi := &file_entente_v1_node_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2528,7 @@ func (x *RehearseSendRequest) String() string {
 func (*RehearseSendRequest) ProtoMessage() {}
 
 func (x *RehearseSendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[35]
+	mi := &file_entente_v1_node_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2541,7 @@ func (x *RehearseSendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseSendRequest.ProtoReflect.Descriptor instead.
 func (*RehearseSendRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RehearseSendRequest) GetSubmission() *Submission {
@@ -2500,7 +2573,7 @@ type RehearseSendResponse struct {
 
 func (x *RehearseSendResponse) Reset() {
 	*x = RehearseSendResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[36]
+	mi := &file_entente_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2585,7 @@ func (x *RehearseSendResponse) String() string {
 func (*RehearseSendResponse) ProtoMessage() {}
 
 func (x *RehearseSendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[36]
+	mi := &file_entente_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2598,7 @@ func (x *RehearseSendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseSendResponse.ProtoReflect.Descriptor instead.
 func (*RehearseSendResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RehearseSendResponse) GetReasons() []*Reason {
@@ -2566,7 +2639,7 @@ type Rehearsed struct {
 
 func (x *Rehearsed) Reset() {
 	*x = Rehearsed{}
-	mi := &file_entente_v1_node_proto_msgTypes[37]
+	mi := &file_entente_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2651,7 @@ func (x *Rehearsed) String() string {
 func (*Rehearsed) ProtoMessage() {}
 
 func (x *Rehearsed) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[37]
+	mi := &file_entente_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2664,7 @@ func (x *Rehearsed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rehearsed.ProtoReflect.Descriptor instead.
 func (*Rehearsed) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Rehearsed) GetMember() string {
@@ -2633,7 +2706,7 @@ type ApprovalsRequest struct {
 
 func (x *ApprovalsRequest) Reset() {
 	*x = ApprovalsRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[38]
+	mi := &file_entente_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2718,7 @@ func (x *ApprovalsRequest) String() string {
 func (*ApprovalsRequest) ProtoMessage() {}
 
 func (x *ApprovalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[38]
+	mi := &file_entente_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2731,7 @@ func (x *ApprovalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalsRequest.ProtoReflect.Descriptor instead.
 func (*ApprovalsRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ApprovalsRequest) GetAll() bool {
@@ -2679,7 +2752,7 @@ type ApprovalsResponse struct {
 
 func (x *ApprovalsResponse) Reset() {
 	*x = ApprovalsResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[39]
+	mi := &file_entente_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2764,7 @@ func (x *ApprovalsResponse) String() string {
 func (*ApprovalsResponse) ProtoMessage() {}
 
 func (x *ApprovalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[39]
+	mi := &file_entente_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2777,7 @@ func (x *ApprovalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalsResponse.ProtoReflect.Descriptor instead.
 func (*ApprovalsResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ApprovalsResponse) GetReleases() []*WaitingRelease {
@@ -2741,7 +2814,7 @@ type WaitingRelease struct {
 
 func (x *WaitingRelease) Reset() {
 	*x = WaitingRelease{}
-	mi := &file_entente_v1_node_proto_msgTypes[40]
+	mi := &file_entente_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2826,7 @@ func (x *WaitingRelease) String() string {
 func (*WaitingRelease) ProtoMessage() {}
 
 func (x *WaitingRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[40]
+	mi := &file_entente_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2839,7 @@ func (x *WaitingRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingRelease.ProtoReflect.Descriptor instead.
 func (*WaitingRelease) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WaitingRelease) GetId() string {
@@ -2846,7 +2919,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_entente_v1_node_proto_msgTypes[41]
+	mi := &file_entente_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +2931,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[41]
+	mi := &file_entente_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +2944,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApproveRequest) GetPart() isApproveRequest_Part {
@@ -2932,7 +3005,7 @@ type Approving struct {
 
 func (x *Approving) Reset() {
 	*x = Approving{}
-	mi := &file_entente_v1_node_proto_msgTypes[42]
+	mi := &file_entente_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3017,7 @@ func (x *Approving) String() string {
 func (*Approving) ProtoMessage() {}
 
 func (x *Approving) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[42]
+	mi := &file_entente_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3030,7 @@ func (x *Approving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approving.ProtoReflect.Descriptor instead.
 func (*Approving) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Approving) GetExchange() string {
@@ -2994,7 +3067,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_entente_v1_node_proto_msgTypes[43]
+	mi := &file_entente_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3079,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_v1_node_proto_msgTypes[43]
+	mi := &file_entente_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3092,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_entente_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ApproveResponse) GetExchanges() []string {
@@ -3173,7 +3246,7 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\x0eProposeRequest\x12)\n" +
 	"\tagreement\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10R\tagreement\"C\n" +
 	"\x0fProposeResponse\x120\n" +
-	"\bproposal\x18\x01 \x01(\v2\x14.entente.v1.ProposalR\bproposal\"\x82\x02\n" +
+	"\bproposal\x18\x01 \x01(\v2\x14.entente.v1.ProposalR\bproposal\"\xae\x02\n" +
 	"\bProposal\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1c\n" +
 	"\tagreement\x18\x02 \x01(\fR\tagreement\x12\x1a\n" +
@@ -3182,7 +3255,12 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06signed\x18\x06 \x03(\tR\x06signed\x12\x18\n" +
 	"\amissing\x18\a \x03(\tR\amissing\x120\n" +
-	"\bdeclined\x18\b \x03(\v2\x14.entente.v1.DeclinedR\bdeclined\"f\n" +
+	"\bdeclined\x18\b \x03(\v2\x14.entente.v1.DeclinedR\bdeclined\x12*\n" +
+	"\x06untold\x18\t \x03(\v2\x12.entente.v1.UntoldR\x06untold\"R\n" +
+	"\x06Untold\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1a\n" +
+	"\battempts\x18\x02 \x01(\x03R\battempts\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"f\n" +
 	"\bDeclined\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
@@ -3289,7 +3367,7 @@ func file_entente_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_entente_v1_node_proto_goTypes = []any{
 	(Direction)(0),                  // 0: entente.v1.Direction
 	(*SendRequest)(nil),             // 1: entente.v1.SendRequest
@@ -3318,102 +3396,104 @@ var file_entente_v1_node_proto_goTypes = []any{
 	(*ProposeRequest)(nil),          // 24: entente.v1.ProposeRequest
 	(*ProposeResponse)(nil),         // 25: entente.v1.ProposeResponse
 	(*Proposal)(nil),                // 26: entente.v1.Proposal
-	(*Declined)(nil),                // 27: entente.v1.Declined
-	(*ProposalsRequest)(nil),        // 28: entente.v1.ProposalsRequest
-	(*ProposalsResponse)(nil),       // 29: entente.v1.ProposalsResponse
-	(*SignProposalRequest)(nil),     // 30: entente.v1.SignProposalRequest
-	(*SignProposalResponse)(nil),    // 31: entente.v1.SignProposalResponse
-	(*DeclineProposalRequest)(nil),  // 32: entente.v1.DeclineProposalRequest
-	(*DeclineProposalResponse)(nil), // 33: entente.v1.DeclineProposalResponse
-	(*WithdrawRequest)(nil),         // 34: entente.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),        // 35: entente.v1.WithdrawResponse
-	(*RehearseSendRequest)(nil),     // 36: entente.v1.RehearseSendRequest
-	(*RehearseSendResponse)(nil),    // 37: entente.v1.RehearseSendResponse
-	(*Rehearsed)(nil),               // 38: entente.v1.Rehearsed
-	(*ApprovalsRequest)(nil),        // 39: entente.v1.ApprovalsRequest
-	(*ApprovalsResponse)(nil),       // 40: entente.v1.ApprovalsResponse
-	(*WaitingRelease)(nil),          // 41: entente.v1.WaitingRelease
-	(*ApproveRequest)(nil),          // 42: entente.v1.ApproveRequest
-	(*Approving)(nil),               // 43: entente.v1.Approving
-	(*ApproveResponse)(nil),         // 44: entente.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),   // 45: google.protobuf.Timestamp
+	(*Untold)(nil),                  // 27: entente.v1.Untold
+	(*Declined)(nil),                // 28: entente.v1.Declined
+	(*ProposalsRequest)(nil),        // 29: entente.v1.ProposalsRequest
+	(*ProposalsResponse)(nil),       // 30: entente.v1.ProposalsResponse
+	(*SignProposalRequest)(nil),     // 31: entente.v1.SignProposalRequest
+	(*SignProposalResponse)(nil),    // 32: entente.v1.SignProposalResponse
+	(*DeclineProposalRequest)(nil),  // 33: entente.v1.DeclineProposalRequest
+	(*DeclineProposalResponse)(nil), // 34: entente.v1.DeclineProposalResponse
+	(*WithdrawRequest)(nil),         // 35: entente.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),        // 36: entente.v1.WithdrawResponse
+	(*RehearseSendRequest)(nil),     // 37: entente.v1.RehearseSendRequest
+	(*RehearseSendResponse)(nil),    // 38: entente.v1.RehearseSendResponse
+	(*Rehearsed)(nil),               // 39: entente.v1.Rehearsed
+	(*ApprovalsRequest)(nil),        // 40: entente.v1.ApprovalsRequest
+	(*ApprovalsResponse)(nil),       // 41: entente.v1.ApprovalsResponse
+	(*WaitingRelease)(nil),          // 42: entente.v1.WaitingRelease
+	(*ApproveRequest)(nil),          // 43: entente.v1.ApproveRequest
+	(*Approving)(nil),               // 44: entente.v1.Approving
+	(*ApproveResponse)(nil),         // 45: entente.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),   // 46: google.protobuf.Timestamp
 }
 var file_entente_v1_node_proto_depIdxs = []int32{
 	2,  // 0: entente.v1.SendRequest.submission:type_name -> entente.v1.Submission
 	8,  // 1: entente.v1.SendResponse.waits:type_name -> entente.v1.Reason
-	45, // 2: entente.v1.SendResponse.waits_until:type_name -> google.protobuf.Timestamp
+	46, // 2: entente.v1.SendResponse.waits_until:type_name -> google.protobuf.Timestamp
 	0,  // 3: entente.v1.ListRequest.direction:type_name -> entente.v1.Direction
 	6,  // 4: entente.v1.ListResponse.exchanges:type_name -> entente.v1.Exchange
-	45, // 5: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
-	45, // 6: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
-	45, // 7: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
-	45, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
-	45, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
+	46, // 5: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
+	46, // 6: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
+	46, // 7: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
+	46, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
+	46, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
 	7,  // 10: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
-	45, // 11: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
+	46, // 11: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
 	8,  // 12: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
 	6,  // 13: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
 	13, // 14: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
 	6,  // 15: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
 	8,  // 16: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
 	17, // 17: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
-	45, // 18: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
-	45, // 19: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
+	46, // 18: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 19: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
 	26, // 20: entente.v1.ProposeResponse.proposal:type_name -> entente.v1.Proposal
-	45, // 21: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
-	27, // 22: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
-	45, // 23: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
-	26, // 24: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
-	26, // 25: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
-	26, // 26: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
-	45, // 27: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
-	45, // 28: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
-	2,  // 29: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
-	8,  // 30: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
-	8,  // 31: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
-	38, // 32: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
-	8,  // 33: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
-	41, // 34: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
-	45, // 35: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
-	45, // 36: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
-	43, // 37: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
-	1,  // 38: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
-	4,  // 39: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
-	9,  // 40: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
-	11, // 41: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
-	15, // 42: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
-	18, // 43: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
-	20, // 44: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
-	22, // 45: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
-	24, // 46: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
-	28, // 47: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
-	30, // 48: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
-	32, // 49: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
-	34, // 50: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
-	36, // 51: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
-	39, // 52: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
-	42, // 53: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
-	3,  // 54: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
-	5,  // 55: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
-	10, // 56: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
-	12, // 57: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
-	16, // 58: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
-	19, // 59: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
-	21, // 60: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
-	23, // 61: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
-	25, // 62: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
-	29, // 63: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
-	31, // 64: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
-	33, // 65: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
-	35, // 66: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
-	37, // 67: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
-	40, // 68: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
-	44, // 69: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
-	54, // [54:70] is the sub-list for method output_type
-	38, // [38:54] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	46, // 21: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
+	28, // 22: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
+	27, // 23: entente.v1.Proposal.untold:type_name -> entente.v1.Untold
+	46, // 24: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
+	26, // 25: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
+	26, // 26: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
+	26, // 27: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
+	46, // 28: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
+	46, // 29: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
+	2,  // 30: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
+	8,  // 31: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
+	8,  // 32: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
+	39, // 33: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
+	8,  // 34: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
+	42, // 35: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
+	46, // 36: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
+	46, // 37: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
+	44, // 38: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
+	1,  // 39: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
+	4,  // 40: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
+	9,  // 41: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
+	11, // 42: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
+	15, // 43: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
+	18, // 44: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
+	20, // 45: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
+	22, // 46: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
+	24, // 47: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
+	29, // 48: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
+	31, // 49: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
+	33, // 50: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
+	35, // 51: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
+	37, // 52: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
+	40, // 53: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
+	43, // 54: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
+	3,  // 55: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
+	5,  // 56: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
+	10, // 57: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
+	12, // 58: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
+	16, // 59: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
+	19, // 60: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
+	21, // 61: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
+	23, // 62: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
+	25, // 63: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
+	30, // 64: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
+	32, // 65: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
+	34, // 66: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
+	36, // 67: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
+	38, // 68: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
+	41, // 69: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
+	45, // 70: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
+	55, // [55:71] is the sub-list for method output_type
+	39, // [39:55] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_node_proto_init() }
@@ -3434,7 +3514,7 @@ func file_entente_v1_node_proto_init() {
 		(*EvidenceResponse_Chunk)(nil),
 		(*EvidenceResponse_Complete)(nil),
 	}
-	file_entente_v1_node_proto_msgTypes[41].OneofWrappers = []any{
+	file_entente_v1_node_proto_msgTypes[42].OneofWrappers = []any{
 		(*ApproveRequest_Approving)(nil),
 		(*ApproveRequest_Chunk)(nil),
 	}
@@ -3444,7 +3524,7 @@ func file_entente_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_node_proto_rawDesc), len(file_entente_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

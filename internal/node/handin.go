@@ -1,0 +1,195 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/rpc"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// Agree takes an agreement with the signatures that a party has, and answers with those of both sides, as proto/entente/v1/peer.proto says.
+// With the last signature it comes into force here.
+func (n *node) Agree(ctx context.Context, req *ententev1.AgreeRequest) (*ententev1.AgreeResponse, error) {
+	peer := rpc.CallerFrom(ctx).Member
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := n.openProposed(h, req.GetAgreement())
+	if err == nil && !slices.Contains(d.Signed, peer+"/statement") {
+		err = fault.New(fault.Invalid, "", "%s brought an agreement that it has not signed", peer)
+	}
+	if err != nil {
+		return nil, n.rejectInvalid(ctx, peer, err)
+	}
+	raw, err := n.merge(ctx, h, peer, d, nil)
+	if err != nil {
+		return nil, n.rejectInvalid(ctx, peer, asFault("take", err))
+	}
+	return &ententev1.AgreeResponse{Agreement: raw}, nil
+}
+
+// openProposed checks what an agreement on its way shows by itself: one text, signatures of parties and no others, all of them good.
+func (n *node) openProposed(h *member.History, raw []byte) (*statement.Unsigned[statement.Agreement], error) {
+	d, err := statement.ParseDraft[statement.Agreement](raw)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "", "%w", err)
+	}
+	if len(d.Signed)+len(d.Missing) != len(d.Terms.Parties) {
+		return nil, fault.New(fault.Invalid, "", "agreement %s bears a signature that is no party's: %v", d.Terms.Name, d.Signed)
+	}
+	if !slices.Contains(d.Terms.Parties, n.Config.Member) {
+		return nil, fault.New(fault.Invalid, "", "%s is no party of %s", n.Config.Member, d.Terms.Name)
+	}
+	if err := d.Verify(h.Verifiers(d.Terms.Parties...)); err != nil {
+		return nil, fault.New(fault.Invalid, "", "%w", err)
+	}
+	return d, nil
+}
+
+// merge puts the signatures that came from a peer and those that are here together, in one transaction with what follows from that: a new
+// proposal, or an agreement that is complete. It gives all signatures. sent is nil, or what the peer was sent and answers: then
+// the item leaves the outbox, unless there is something that the peer still lacks.
+func (n *node) merge(ctx context.Context, h *member.History, peer string, d *statement.Unsigned[statement.Agreement], sent *store.Outgoing) (raw []byte, err error) {
+	now := n.now()
+	var agreed *statement.Signed[statement.Agreement]
+	var taken bool
+	err = n.commit(ctx, func(tx *store.Tx) error {
+		agreed, taken = nil, false // a transaction may be tried again
+		had, err := tx.OfAgreement(d.Hash)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			taken = true
+			if raw, err = d.Raw, n.takeProposal(tx, h, peer, d); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			if raw, err = statement.Merge(had, d.Raw); err != nil {
+				return fault.New(fault.Invalid, "", "%w", err)
+			}
+		}
+		p, err := tx.Proposal(d.Hash)
+		if err == nil && !bytes.Equal(p.Raw, raw) {
+			p.Raw = raw
+			err = tx.SetProposal(p)
+		}
+		if err == nil {
+			agreed, err = n.conclude(tx, h, p, now)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) { // it may have come as a file
+			return err
+		}
+		if sent != nil && bytes.Equal(raw, d.Raw) {
+			if err := tx.Done(*sent); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if taken {
+		n.log.Info("an agreement was proposed", "agreement", d.Terms.Name, "version", d.Terms.Version, "peer", peer, "parties", d.Terms.Parties, "statement", d.Hash.Short())
+	}
+	n.concluded(agreed)
+	return raw, nil
+}
+
+// takeProposal takes a proposal that is new here.
+func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *statement.Unsigned[statement.Agreement]) error {
+	now := n.now()
+	for _, p := range d.Terms.Parties {
+		if _, ok := h.Member(p); !ok { // the news that it is one may be on its way
+			return fault.New(fault.Transient, "", "agreement %s names %q, who is no member that %s knows", d.Terms.Name, p, n.Config.Member)
+		}
+	}
+	if err := n.checkProposed(&tx.View, h, d, now); fault.KindOf(err) == fault.Misused {
+		return fault.New(fault.Invalid, "", "%w", err) // of a person it is a mistake; a node that signed it had checked it
+	} else if err != nil {
+		return err
+	}
+	if err := n.roomForProposal(&tx.View, peer); err != nil {
+		return err
+	}
+	if !n.leaves.allow(peer, now) {
+		return fault.New(fault.Transient, "", "%s has caused too many leaves within a minute", peer)
+	}
+	err := tx.PutProposal(store.Proposal{Hash: d.Hash, Name: d.Terms.Name, Version: d.Terms.Version, Proposer: peer, State: store.ProposalOpen, At: now, Raw: d.Raw})
+	if err != nil {
+		return err
+	}
+	_, err = tx.Record(statement.Event{Kind: statement.EventProposed, Time: now, Statement: d.Hash, Peers: []string{peer}})
+	return err
+}
+
+// handInAgreement brings an agreement with the signatures that are here to one of its parties, and takes those that the party has.
+func (n *node) handInAgreement(ctx context.Context, o store.Outgoing) error {
+	var raw []byte
+	over := false
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		if raw, err = v.OfAgreement(o.Statement); err != nil {
+			return err
+		}
+		p, err := v.Proposal(o.Statement)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		// One that was declined is brought as well, so that the decline means something to whoever gets it.
+		over = p.State == store.ProposalEnded || p.State == store.ProposalDeclined && n.now().Sub(p.At) > limit.ProposalAge
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read agreement: %w", err)
+	}
+	if over {
+		return n.handed(ctx, o)
+	}
+	// Nothing leaves before the head covers its leaf.
+	if _, err := n.Log.Publish(ctx); err != nil {
+		return fmt.Errorf("publish log: %w", err)
+	}
+	var answer *ententev1.AgreeResponse
+	err = n.call(ctx, o.Peer, func(ctx context.Context, c ententev1.PeerServiceClient) (err error) {
+		answer, err = c.Agree(ctx, &ententev1.AgreeRequest{Agreement: raw})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	if answered := answer.GetAgreement(); len(answered) > 0 {
+		if raw, err = statement.Merge(raw, answered); err != nil {
+			return fmt.Errorf("answer of %s: %w", o.Peer, err)
+		}
+	}
+	d, err := n.openProposed(h, raw)
+	if err != nil {
+		return fmt.Errorf("answer of %s: %w", o.Peer, err)
+	}
+	_, err = n.merge(ctx, h, o.Peer, d, &o)
+	return err
+}
+
+// handed takes something out of the outbox that need not reach the peer any more.
+func (n *node) handed(ctx context.Context, o store.Outgoing) error {
+	err := n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("note that a %s is settled: %w", o.Kind, err)
+	}
+	return nil
+}

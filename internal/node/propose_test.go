@@ -1,0 +1,589 @@
+package node_test
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/statement"
+	"entente.example/internal/store"
+	ententev1 "entente.example/proto/entente/v1"
+)
+
+// treaty is agreements between parties of a world, each of which has a signer, sig.
+type treaty struct {
+	*world
+	calls map[string]ententev1.NodeServiceClient
+}
+
+func (w *world) treaty(signers ...string) *treaty {
+	w.t.Helper()
+	y := &treaty{w, map[string]ententev1.NodeServiceClient{}}
+	for _, m := range signers {
+		w.staff(m, "sig", "signer")
+		y.calls[m] = w.as(m, "sig").Node()
+	}
+	return y
+}
+
+// watch is the text of an agreement that begins now, with what most tests need.
+func (y *treaty) watch(name string, parties ...string) statement.Agreement {
+	from := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
+	return statement.Agreement{Name: name, Version: 1, Alliance: y.history.Alliance(), Parties: parties, Purposes: []string{"incident-response"},
+		Ceiling: "TLP:AMBER", RetainDays: 90, NotBefore: from, NotAfter: from.AddDate(1, 0, 0), Prose: "The parties help each other with kestrels.\n"}
+}
+
+func draft(t *testing.T, a statement.Agreement) []byte {
+	t.Helper()
+	raw, err := statement.Draft(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// retry calls until it is not refused as something that waiting cures.
+func retry(t *testing.T, call func() error) error {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := call()
+		if kind := fault.KindOf(err); err == nil || kind != fault.Transient && kind != fault.NotFound || time.Since(began) > patience {
+			return err
+		}
+	}
+}
+
+func (y *treaty) propose(m string, a statement.Agreement) *ententev1.Proposal {
+	y.t.Helper()
+	out, err := y.calls[m].Propose(y.t.Context(), &ententev1.ProposeRequest{Agreement: draft(y.t, a)})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return out.GetProposal()
+}
+
+// sign has a member sign, once the proposal has arrived.
+func (y *treaty) sign(m, ref string) *ententev1.Proposal {
+	y.t.Helper()
+	var out *ententev1.SignProposalResponse
+	err := retry(y.t, func() (err error) {
+		out, err = y.calls[m].SignProposal(y.t.Context(), &ententev1.SignProposalRequest{Proposal: ref})
+		return err
+	})
+	if err != nil {
+		y.t.Fatalf("%s: %v", m, err)
+	}
+	return out.GetProposal()
+}
+
+// until waits until a member's proposal is in a state.
+func (y *treaty) until(m, ref, state string) *ententev1.Proposal {
+	y.t.Helper()
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
+		out, err := y.calls[m].Proposals(y.t.Context(), &ententev1.ProposalsRequest{All: true})
+		if err != nil {
+			y.t.Fatal(err)
+		}
+		for _, p := range out.GetProposals() {
+			if strings.HasPrefix(p.GetSha256(), ref) && p.GetState() == state {
+				return p
+			}
+		}
+	}
+	y.t.Fatalf("the proposal %.12s of %s did not become %s", ref, m, state)
+	return nil
+}
+
+func (y *treaty) version(m, name string) store.Agreement {
+	y.t.Helper()
+	h := y.reader(m)
+	var a store.Agreement
+	err := h.DB.View(y.t.Context(), func(v *store.View) (err error) { a, err = v.AgreementByName(name); return err })
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return a
+}
+
+// conclude has all parties agree, the first proposing.
+func (y *treaty) conclude(a statement.Agreement) *ententev1.Proposal {
+	y.t.Helper()
+	p := y.propose(a.Parties[0], a)
+	for _, m := range a.Parties[1:] {
+		y.sign(m, p.GetSha256())
+	}
+	for _, m := range a.Parties {
+		p = y.until(m, p.GetSha256(), "concluded")
+	}
+	return p
+}
+
+func parseHash(t *testing.T, s string) statement.Hash {
+	t.Helper()
+	h, err := statement.ParseHash(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestTreatyOfThreeAmongFive(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie", "delta", "echo")
+	three := []string{"alpha", "bravo", "charlie"}
+	y := w.treaty(three...)
+	w.start(w.Names...)
+
+	a := y.watch("kestrel-watch", three...)
+	p := y.propose("alpha", a)
+	if p.GetState() != "open" || !slices.Equal(p.GetSigned(), []string{"alpha"}) || p.GetProposer() != "alpha" {
+		t.Errorf("proposed: %v", p)
+	}
+	again := y.propose("alpha", a)
+	if again.GetSha256() != p.GetSha256() || !again.GetAt().AsTime().Equal(p.GetAt().AsTime()) {
+		t.Errorf("proposed again: %v", again)
+	}
+	y.sign("bravo", "kestrel-watch")
+	for _, m := range []string{"alpha", "bravo"} {
+		if p := y.until(m, p.GetSha256(), "open"); len(p.GetMissing()) == 0 {
+			t.Errorf("%s: %v", m, p)
+		}
+	}
+	if p := y.sign("charlie", p.GetSha256()[:12]); !slices.Contains(p.GetSigned(), "charlie") {
+		t.Errorf("signed: %v", p)
+	}
+	for _, m := range three {
+		y.until(m, p.GetSha256(), "concluded")
+	}
+	sub := submission("bravo", "charlie")
+	sub.Agreement = "kestrel-watch"
+	refs := w.send("alpha", sub, []byte("under the treaty"))
+	for _, ref := range refs {
+		w.await("alpha", ref, "delivered")
+	}
+
+	// Version 2 keeps documents for less time.
+	b := a
+	b.Version, b.Previous, b.RetainDays = 2, parseHash(t, p.GetSha256()), 30
+	q := y.conclude(b)
+	old := y.watch("kestrel-watch", three...)
+	old.NotAfter = a.NotAfter.Add(time.Hour)
+	_, err := y.calls["alpha"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, old)})
+	wantFault(t, err, fault.Conflict, "version 2 of kestrel-watch is in force here")
+
+	// Charlie leaves at once: there is no notice period.
+	out, err := y.calls["charlie"].Withdraw(t.Context(), &ententev1.WithdrawRequest{Agreement: "kestrel-watch", Reason: "we sold the boat"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again2, err := y.calls["charlie"].Withdraw(t.Context(), &ententev1.WithdrawRequest{Agreement: "kestrel-watch"})
+	if err != nil || again2.GetNoticeSha256() != out.GetNoticeSha256() {
+		t.Errorf("withdrawn again: %v, %v", again2, err)
+	}
+	for _, m := range three {
+		w.notices(m, parseHash(t, q.GetSha256()), statement.Withdraw, "charlie")
+	}
+	// What charlie has left, two may go on with.
+	c := b
+	c.Version, c.Previous, c.Parties, c.NotBefore = 3, parseHash(t, q.GetSha256()), []string{"alpha", "bravo"}, time.Now().UTC().Truncate(time.Second).Add(time.Second)
+	y.conclude(c)
+
+	w.quiet()
+	for _, m := range []string{"delta", "echo"} {
+		w.neverSaw(m, "kestrel")
+		w.neverSaw(m, p.GetSha256())
+	}
+}
+
+// notices waits until a member has a notice of another about an agreement.
+func (w *world) notices(m string, about statement.Hash, kind statement.NoticeKind, by string) {
+	w.t.Helper()
+	h := w.reader(m)
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
+		var list []store.Notice
+		if err := h.DB.View(w.t.Context(), func(v *store.View) (err error) { list, err = v.NoticesAbout(about); return err }); err != nil {
+			w.t.Fatal(err)
+		}
+		if slices.ContainsFunc(list, func(n store.Notice) bool { return n.Kind == kind && n.Member == by }) {
+			return
+		}
+	}
+	w.t.Fatalf("%s has no notice %q of %s", m, kind, by)
+}
+
+// quiet waits until nothing waits in any outbox.
+func (w *world) quiet() {
+	w.t.Helper()
+	for _, m := range w.Names {
+		h := w.reader(m)
+		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			waits := 0
+			err := h.DB.View(w.t.Context(), func(v *store.View) error {
+				for _, err := range v.OutboxRows() {
+					if waits++; err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if waits == 0 {
+				break
+			}
+			if time.Since(began) > patience {
+				w.t.Fatalf("%d items wait in the outbox of %s", waits, m)
+			}
+		}
+	}
+}
+
+// neverSaw searches all files of a member for a word.
+func (w *world) neverSaw(m, word string) {
+	w.t.Helper()
+	_ = filepath.WalkDir(filepath.Join(w.Dir, m), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil // there may be no such folder
+		}
+		b, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(b, []byte(word)) {
+			w.t.Errorf("%s holds %q", path, word)
+		}
+		return nil
+	})
+}
+
+func TestDeclined(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo", "charlie")
+	w.start("alpha", "bravo") // charlie is away
+	p := y.propose("alpha", y.watch("kestrel-watch", "alpha", "bravo", "charlie"))
+	ref := p.GetSha256()
+	decline := func(m string) error {
+		return retry(t, func() error {
+			_, err := y.calls[m].DeclineProposal(t.Context(), &ententev1.DeclineProposalRequest{Proposal: ref, Reason: "ninety days are too long"})
+			return err
+		})
+	}
+	wantFault(t, decline("alpha"), fault.Conflict, "a signature binds")
+	if err := decline("bravo"); err != nil {
+		t.Fatal(err)
+	}
+	if err := decline("bravo"); err != nil {
+		t.Errorf("declined again: %v", err)
+	}
+	p = y.until("alpha", ref, "declined")
+	if len(p.GetDeclined()) != 1 || p.GetDeclined()[0].GetMember() != "bravo" || p.GetDeclined()[0].GetReason() != "ninety days are too long" {
+		t.Errorf("declined: %v", p.GetDeclined())
+	}
+	_, err := y.calls["bravo"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: ref})
+	wantFault(t, err, fault.Conflict, "is declined")
+	w.start("charlie") // it learns of both, in whichever order
+	y.until("charlie", ref, "declined")
+	_, err = y.calls["charlie"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: ref})
+	wantFault(t, err, fault.Conflict, "is declined")
+	w.quiet()
+	// Another text is another question.
+	a := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	a.RetainDays = 30
+	y.conclude(a)
+}
+
+func TestProposeRefused(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo")
+	w.start("alpha", "bravo")
+	propose := func(a statement.Agreement) error {
+		_, err := y.calls["alpha"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, a)})
+		return err
+	}
+	a := y.watch("kestrel-watch", "alpha", "bravo")
+	for name, test := range map[string]struct {
+		change func(*statement.Agreement)
+		kind   fault.Kind
+		text   string
+	}{
+		"another alliance":    {func(a *statement.Agreement) { a.Alliance = statement.HashBytes(nil) }, fault.Invalid, "another alliance"},
+		"not a party":         {func(a *statement.Agreement) { a.Parties = []string{"bravo", "charlie"} }, fault.Misused, "alpha is no party"},
+		"who is no member":    {func(a *statement.Agreement) { a.Parties = []string{"alpha", "zulu"} }, fault.Misused, "no member"},
+		"it has ended":        {func(a *statement.Agreement) { a.NotAfter = a.NotBefore.Add(time.Second) }, fault.Misused, "which is past"},
+		"a party is left out": {next(w, "alpha", "bravo"), fault.Misused, "charlie is a party of version 1"},
+		"it follows another text": {func(a *statement.Agreement) {
+			next(w, "alpha", "bravo", "charlie")(a)
+			a.Previous = statement.HashBytes(nil)
+		}, fault.Conflict, "does not follow version 1"},
+		"a version is missing": {func(a *statement.Agreement) { next(w, "alpha", "bravo", "charlie")(a); a.Version = 3 }, fault.Conflict, "does not follow version 1"},
+		"the same version again": {func(a *statement.Agreement) {
+			a.Name, a.Parties = "harbour-watch", []string{"alpha", "bravo", "charlie"}
+		}, fault.Conflict, "version 1 of harbour-watch is in force"},
+	} {
+		b := a
+		test.change(&b)
+		before := w.state("alpha").kinds(0)
+		err := propose(b)
+		if f := fault.KindOf(err); f != test.kind || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%s: %v (%s)", name, err, f)
+		}
+		if after := w.state("alpha").kinds(0); after != before {
+			t.Errorf("%s: the log grew by %s", name, strings.TrimPrefix(after, before))
+		}
+	}
+	_, err := w.person("alpha").Node().Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, a)})
+	wantFault(t, err, fault.Forbidden, "role signer")
+	signed, err := statement.AddSignature(draft(t, a), w.keys("alpha").Statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = y.calls["alpha"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: signed})
+	wantFault(t, err, fault.Misused, "bears signatures already")
+
+	// Of two texts of one version, a member signs one.
+	first := y.propose("alpha", a)
+	b := a
+	b.RetainDays = 7
+	wantFault(t, propose(b), fault.Conflict, "has signed another text of version 1")
+	y.until("bravo", first.GetSha256(), "open")
+	second, err := y.calls["bravo"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	y.until("alpha", second.GetProposal().GetSha256(), "open")
+	_, err = y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: second.GetProposal().GetSha256()})
+	wantFault(t, err, fault.Conflict, "has signed another text")
+	_, err = y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: "kestrel-watch"})
+	wantFault(t, err, fault.Misused, "fits 2 proposals")
+	// Bravo declines the first, and then alpha can sign the second.
+	_, err = y.calls["bravo"].DeclineProposal(t.Context(), &ententev1.DeclineProposalRequest{Proposal: first.GetSha256(), Reason: "too long"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	y.until("alpha", first.GetSha256(), "declined")
+	y.sign("alpha", second.GetProposal().GetSha256())
+	y.until("bravo", second.GetProposal().GetSha256(), "concluded")
+	y.until("alpha", second.GetProposal().GetSha256(), "concluded")
+}
+
+// next makes an agreement version 2 of harbour-watch.
+func next(w *world, parties ...string) func(*statement.Agreement) {
+	return func(a *statement.Agreement) {
+		a.Name, a.Version, a.Previous, a.Parties = "harbour-watch", 2, w.agreement.Hash, parties
+	}
+}
+
+// TestAgreeHostile has a peer bring agreements that no honest node brings. None changes anything but the log.
+func TestAgreeHostile(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo", "charlie")
+	w.start("alpha", "bravo", "charlie")
+	sign := func(raw []byte, by ...*statement.Key) []byte {
+		for _, k := range by {
+			var err error
+			if raw, err = statement.AddSignature(raw, k); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return raw
+	}
+	alpha, bravo, charlie := w.keys("alpha"), w.keys("bravo"), w.keys("charlie")
+	a := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	p := y.conclude(a)
+	b := a
+	b.Name = "heron-watch"
+	concluded := p.GetAgreement()
+	lines := concluded[bytes.LastIndex(concluded, []byte("\n\n"))+2:]
+	relabelled := bytes.Replace(sign(draft(t, b), bravo.Statement), []byte("— bravo/statement "), []byte("— charlie/statement "), 1)
+	both, err := statement.Merge(sign(draft(t, b), bravo.Statement), relabelled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := w.peer("bravo", "alpha")
+	for name, test := range map[string]struct {
+		raw  []byte
+		kind fault.Kind
+		text string
+	}{
+		"a changed word in the prose":             {bytes.Replace(concluded, []byte("kestrels"), []byte("herons"), 1), fault.Invalid, "verify"},
+		"a party added":                           {bytes.Replace(concluded, []byte(`"charlie"]`), []byte(`"charlie", "delta"]`), 1), fault.Invalid, "verify"},
+		"a signature from another agreement":      {append(bytes.Clone(draft(t, b)), lines...), fault.Invalid, "verify"},
+		"two keys of one member":                  {sign(draft(t, b), bravo.Statement, bravo.Witness), fault.Invalid, "no party's"},
+		"one key under two names":                 {both, fault.Invalid, "verify"},
+		"a stranger's signature":                  {sign(draft(t, y.watch("heron-watch", "alpha", "bravo")), bravo.Statement, charlie.Statement), fault.Invalid, "no party's"},
+		"not signed by who brings it":             {sign(draft(t, b), charlie.Statement), fault.Invalid, "has not signed"},
+		"signed by nobody":                        {draft(t, b), fault.Invalid, "has not signed"},
+		"between others":                          {sign(draft(t, y.watch("heron-watch", "bravo", "charlie")), bravo.Statement), fault.Invalid, "no party"},
+		"an old version after an amendment":       {sign(draft(t, y.watch("harbour-watch", "alpha", "bravo", "charlie")), bravo.Statement, charlie.Statement, alpha.Statement), fault.Conflict, "with other terms"},
+		"no statement":                            {[]byte("kestrel\n"), fault.Invalid, "parse"},
+		"a hundred signature lines":               {append(draft(t, b), bytes.Repeat(lines[:bytes.IndexByte(lines, '\n')+1], 100)...), fault.Invalid, "signature lines"},
+		"another alliance":                        {sign(draft(t, func() statement.Agreement { c := b; c.Alliance = statement.HashBytes(nil); return c }()), bravo.Statement), fault.Invalid, "another alliance"},
+		"a member that nobody knows, to be known": {sign(draft(t, y.watch("heron-watch", "alpha", "bravo", "zulu")), bravo.Statement), fault.Transient, "no member"},
+	} {
+		before := w.state("alpha").kinds(0)
+		_, err := peer.conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: test.raw})
+		if fault.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%s: %v (%s)", name, err, fault.KindOf(err))
+		}
+		want := ""
+		if test.kind == fault.Invalid {
+			want = " rejected"
+		}
+		if grown := strings.TrimPrefix(w.state("alpha").kinds(0), before); grown != want {
+			t.Errorf("%s: the log grew by %q", name, grown)
+		}
+	}
+	out, err := y.calls["alpha"].Proposals(t.Context(), &ententev1.ProposalsRequest{All: true})
+	if err != nil || len(out.GetProposals()) != 1 {
+		t.Errorf("there are %d proposals: %v", len(out.GetProposals()), err)
+	}
+	// The same again, in part or whole, is answered with all that is there.
+	for range 3 {
+		answer, err := peer.conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: sign(draft(t, a), bravo.Statement)})
+		if err != nil || !bytes.Equal(answer.GetAgreement(), concluded) {
+			t.Errorf("answered %v, %v", answer, err)
+		}
+	}
+}
+
+func TestNotifyHostile(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo")
+	w.start("alpha", "bravo")
+	a := y.watch("kestrel-watch", "alpha", "bravo")
+	a.NoticeDays = 30
+	p := y.conclude(a)
+	hash, now := parseHash(t, p.GetSha256()), time.Now().UTC().Truncate(time.Second)
+	good := statement.Notice{Kind: statement.Withdraw, From: "bravo", To: []string{"alpha"}, Agreement: a.Name, Version: 1, AgreementHash: hash, At: now, Ends: now.AddDate(0, 0, 30)}
+	peer := w.peer("bravo", "alpha")
+	notify := func(n statement.Notice, by *statement.Key) error {
+		s, err := statement.Sign(n, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = peer.conn.Notify(t.Context(), &ententev1.NotifyRequest{Notice: s.Raw})
+		return err
+	}
+	for name, test := range map[string]struct {
+		change func(*statement.Notice)
+		kind   fault.Kind
+		text   string
+	}{
+		"too soon":              {func(n *statement.Notice) { n.Ends = n.Ends.Add(-time.Second) }, fault.Invalid, "notice period"},
+		"in the future":         {func(n *statement.Notice) { n.At = now.Add(2 * limit.ClockSkew); n.Ends = n.At.AddDate(0, 0, 30) }, fault.Transient, "future"},
+		"about an unknown text": {func(n *statement.Notice) { n.AgreementHash = statement.HashBytes(nil) }, fault.Transient, "not here yet"},
+		"another name":          {func(n *statement.Notice) { n.Agreement = "heron-watch" }, fault.Invalid, "not about"},
+		"another version":       {func(n *statement.Notice) { n.Version = 2 }, fault.Invalid, "not about"},
+		"not to all":            {func(n *statement.Notice) { n.To = []string{"charlie"} }, fault.Invalid, "not about"},
+		"of a stranger to it":   {func(n *statement.Notice) { n.AgreementHash, n.Agreement = w.agreement.Hash, "harbour-watch" }, fault.Invalid, "not about"},
+		"declined after all": {func(n *statement.Notice) {
+			n.Kind, n.Ends, n.Reason = statement.Decline, time.Time{}, "too long"
+		}, fault.Invalid, "declines what it has signed"},
+	} {
+		n := good
+		test.change(&n)
+		err := notify(n, w.keys("bravo").Statement)
+		if fault.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%s: %v (%s)", name, err, fault.KindOf(err))
+		}
+	}
+	forged := good
+	forged.From = "charlie"
+	forged.To = []string{"alpha"}
+	wantFault(t, notify(forged, w.keys("charlie").Statement), fault.Invalid, "unknown key")
+
+	if err := notify(good, w.keys("bravo").Statement); err != nil {
+		t.Fatal(err)
+	}
+	if err := notify(good, w.keys("bravo").Statement); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	later := good
+	later.Ends = later.Ends.Add(time.Hour)
+	wantFault(t, notify(later, w.keys("bravo").Statement), fault.Invalid, "another notice")
+	if kinds := w.state("alpha").kinds(0); strings.Count(kinds, "withdrawn") != 1 {
+		t.Errorf("leaves: %s", kinds)
+	}
+}
+
+// TestAwayWhileAgreed has a party be away while the others agree: it learns of everything when it comes back.
+func TestAwayWhileAgreed(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo", "charlie")
+	w.start("alpha", "charlie")
+	a := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	p := y.propose("alpha", a)
+	y.sign("charlie", p.GetSha256())
+	w.stop("alpha")
+	w.stop("charlie")
+	w.start("alpha")
+	if untold := y.until("alpha", p.GetSha256(), "open").GetUntold(); !slices.ContainsFunc(untold, func(u *ententev1.Untold) bool { return u.GetMember() == "bravo" }) {
+		t.Errorf("untold: %v", untold)
+	}
+	w.start("bravo")
+	y.sign("bravo", p.GetSha256())
+	// Of charlie's signature bravo may have heard from alpha, or will hear from charlie.
+	w.start("charlie")
+	for _, m := range a.Parties {
+		y.until(m, p.GetSha256(), "concluded")
+	}
+	w.quiet()
+}
+
+// TestProposalsBounded has a member propose more than is taken, and lets proposals grow old.
+func TestProposalsBounded(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	y := w.treaty("alpha", "bravo")
+	w.start("alpha", "bravo")
+	peer := w.peer("bravo", "alpha")
+	key := w.keys("bravo").Statement
+	for i := range limit.Proposals + 1 {
+		raw, err := statement.AddSignature(draft(t, y.watch("watch-"+strings.Repeat("x", i+1), "alpha", "bravo")), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = peer.conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: raw})
+		if i < limit.Proposals && err != nil {
+			t.Fatalf("proposal %d: %v", i, err)
+		}
+		if i == limit.Proposals {
+			wantFault(t, err, fault.Conflict, "32 proposals of bravo are open")
+		}
+	}
+	w.stop("alpha")
+	w.damaged = true // the rows say that they are three months older than the log says
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.Home("alpha"), store.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), "UPDATE proposal SET at = at - ?", (limit.ProposalAge + time.Minute).Microseconds())
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.start("alpha")
+	h := w.reader("alpha")
+	err = h.DB.View(t.Context(), func(v *store.View) error {
+		open, err := v.Proposals(store.ProposalOpen)
+		if len(open) > 0 {
+			t.Errorf("%d proposals are open", len(open))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: "watch-x"})
+	wantFault(t, err, fault.NotFound, "watch-x")
+}
