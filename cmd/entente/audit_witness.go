@@ -27,6 +27,10 @@ asked; how many must co-sign (the quorum), and how long documents are still
 exchanged if no quorum does (witness_patience in entente.toml). Then, what this
 member co-signed of others, and the logs that forked: "entente audit forks".
 
+"Our clock seems to be ahead" means that a witness refused a date more than five
+minutes in its future. One of the two clocks is wrong. The log cannot take a date
+back; it keeps it, and is co-signed again when that date has come.
+
 With --json: log, leaves, co_signed_leaves, quorum, since, patience_seconds,
 patience_left_seconds, stopped, witnesses (name, leaves, lag, at, asked, error),
 others (log, leaves, at), forks (log, sha256).`,
@@ -117,8 +121,16 @@ func (p *program) witnesses(ctx context.Context) error {
 		p.printf("\n")
 		p.table([]string{"WE WITNESS", "LEAVES", "SINCE", "STATE"}, rows)
 	}
+	var steps []string
+	if w.ClockAhead() {
+		steps = append(steps, "compare this machine's clock with the right time, and the witnesses', and put right what is wrong",
+			"the log then goes on by itself: it is co-signed again when the date that it signed has come")
+	}
 	if len(w.Forks) > 0 {
-		p.next("entente audit forks")
+		steps = append(steps, "entente audit forks")
+	}
+	if steps != nil {
+		p.next(steps...)
 	}
 	return nil
 }

@@ -35,7 +35,8 @@ type Log struct {
 	dir string
 	key Keys
 
-	// Now is the clock that checkpoints are dated by. Set it before the first Publish, or leave it: the system's clock.
+	// Now is the clock that checkpoints are dated by. Set it before the first Publish, or leave it: the system's clock. A checkpoint after
+	// the first may be dated as the one before: then it gives the zero time.
 	Now func() time.Time
 
 	sync   func(*os.File) error // (*os.File).Sync, but in tests

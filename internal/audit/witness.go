@@ -21,6 +21,7 @@ import (
 	"entente.example/internal/checkpoint"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -67,7 +68,7 @@ const witnessedDir = "witnessed"
 const (
 	StatusOK         = 200
 	StatusMalformed  = 400 // or the old size is larger than the checkpoint's
-	StatusForbidden  = 403 // the log's signatures are not good, or the log forked
+	StatusForbidden  = 403 // the log's signatures are not good, or bear a date in the future, or the log forked
 	StatusUnknownLog = 404
 	StatusConflict   = 409 // the old size is not the one that we hold, or we hold another root of the same size
 	StatusNoProof    = 422 // the proof does not show that the log only grew
@@ -87,6 +88,7 @@ type Answer struct {
 	Held   []byte // with 409 the bare checkpoint that we hold of a member's log, if there is one
 	Fork   []byte // the proof that the log forked: a new one, or the one in Known
 
+	Clock      time.Time // with 403 for a date in the future, what the time is here
 	Origin     string    // of the log, unless Status is 400 or 404
 	Tree       tlog.Tree // with 200, that was co-signed
 	Checkpoint []byte    // with 200, the bare checkpoint of a member's log that was co-signed
@@ -149,8 +151,9 @@ func (w *Witness) log(origin string) *witnessed {
 
 // opened is a checkpoint whose signature is good.
 type opened struct {
-	head        // Note is nil for a third party's log
-	text []byte // all that was signed
+	head           // Note is nil for a third party's log
+	text []byte    // all that was signed
+	at   time.Time // when, by the log's own word; zero for a third party's log, which gives none
 }
 
 // open verifies a checkpoint under the keys of its log. Lines of others are ignored.
@@ -167,7 +170,7 @@ func open(origin string, k Known, raw []byte) (*opened, *Answer) {
 		if err != nil {
 			return refuse(StatusMalformed, err)
 		}
-		return &opened{head{Log: origin, Tree: c.Tree}, c.Text}, nil
+		return &opened{head: head{Log: origin, Tree: c.Tree}, text: c.Text}, nil
 	}
 	if _, _, err := checkpoint.Head(raw); err != nil {
 		return refuse(StatusMalformed, err)
@@ -180,7 +183,7 @@ func open(origin string, k Known, raw []byte) (*opened, *Answer) {
 	if err != nil {
 		return refuse(StatusForbidden, err)
 	}
-	return &opened{head{Log: origin, Tree: c.Tree, Note: bare}, checkpoint.Text(origin, c.Tree)}, nil
+	return &opened{head{Log: origin, Tree: c.Tree, Note: bare}, checkpoint.Text(origin, c.Tree), c.Time}, nil
 }
 
 // swap compares with what we hold, replaces it, and co-signs. The caller holds the log's lock.
@@ -214,6 +217,13 @@ func (w *Witness) swap(ctx context.Context, l *witnessed, k Known, c *opened, r 
 		a = Answer{Status: StatusForbidden, Body: []byte("this log contradicts itself\n"), Fork: a.Fork}
 	}
 	if a.Status != StatusOK {
+		return a, nil
+	}
+	if now := w.Now(); c.at.After(now.Add(limit.ClockSkew)) {
+		// Nobody could hold the log to a date that has not come: until then, an older state of it would pass for one signed earlier.
+		a = answer(StatusForbidden, "the log says that it signed this at %s, and here it is %s: its clock seems to be ahead",
+			c.at.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		a.Clock = now
 		return a, nil
 	}
 	if err := l.keep(&s, held, c.head); err != nil {

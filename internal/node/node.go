@@ -126,10 +126,10 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 func newNode(h *Home, o Options) *node {
 	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1),
 		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause}
-	h.Log.Now = o.Now
 	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
 	n.witness.Now = o.Now
 	n.rounds, n.gossip, n.outside = newRounds(n), newGossip(n), newOutside()
+	h.Log.Now = n.rounds.date
 	return n
 }
 

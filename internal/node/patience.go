@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"entente.example/internal/audit"
@@ -33,6 +34,11 @@ type Witnessing struct {
 
 // Left is how long documents are still exchanged if no quorum co-signs; zero or less: not any more.
 func (w *Witnessing) Left(now time.Time) time.Duration { return w.Since.Add(w.Patience).Sub(now) }
+
+// ClockAhead tells whether a witness said, when it was last asked, that our clock is ahead of its own by more than clocks may differ.
+func (w *Witnessing) ClockAhead() bool {
+	return slices.ContainsFunc(w.Witnesses, func(one store.Witness) bool { return strings.HasPrefix(one.LastError, errAhead.Error()) })
+}
 
 // Witnessing reads how well the log is witnessed. It works beside a running node.
 func (h *Home) Witnessing(ctx context.Context) (*Witnessing, error) {

@@ -36,6 +36,7 @@ type rounds struct {
 	quorum  int
 	reached chan struct{} // closed when a quorum is reached, and then replaced
 	last    time.Time     // when we last had a quorum, by our clock
+	ahead   bool          // the witnesses say that our clock is
 	behind  error         // a witness holds more of our log than we do, and that could not be proved yet
 }
 
@@ -59,6 +60,7 @@ type link struct {
 type target struct {
 	raw   []byte // as our log signed it
 	tree  tlog.Tree
+	at    time.Time // of our signature, as it says
 	lines [][]byte // the witnesses' lines, in the order in which they came
 	done  bool     // a quorum has co-signed it
 }
@@ -159,7 +161,7 @@ func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) e
 	if err != nil {
 		return fmt.Errorf("read checkpoint: %w", err)
 	}
-	_, tree, err := checkpoint.Head(raw)
+	c, err := checkpoint.Open(raw, r.n.ownLog())
 	if err != nil {
 		return err
 	}
@@ -170,7 +172,7 @@ func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) e
 	if r.target != nil && (bytes.Equal(r.target.raw, raw) || !r.over()) {
 		return nil
 	}
-	r.target = &target{raw: raw, tree: tree}
+	r.target = &target{raw: raw, tree: c.Tree, at: c.Time}
 	for _, l := range r.links {
 		poke(l.wake)
 	}
@@ -289,6 +291,7 @@ func (r *rounds) one(ctx context.Context, l *link, t *target) {
 	l.known.Asked, l.known.LastError = now, ""
 	if err != nil {
 		l.failures++
+		r.ahead = r.ahead || errors.Is(err, errAhead) && len(t.lines) == 0
 		l.known.Size, l.known.LastError = size, describe(err)
 		l.pause = time.Now().Add(backoff(l.failures))
 		r.mu.Unlock()
@@ -297,6 +300,7 @@ func (r *rounds) one(ctx context.Context, l *link, t *target) {
 		return
 	}
 	l.failures, l.pause, l.answered = 0, time.Time{}, t
+	r.ahead = false
 	l.known.Size, l.known.At = t.tree.N, co.Time
 	var cosigned []byte
 	if t == r.target && !t.done {
@@ -396,10 +400,36 @@ func (r *rounds) question(ctx context.Context, l *link, t *target, size int64) (
 				return co, nil, size, err
 			}
 		default:
+			if err := ahead(t.at, a); err != nil {
+				return co, nil, size, err
+			}
 			return co, nil, size, fmt.Errorf("it answered %d: %.200q", a.GetStatus(), bytes.TrimSpace(a.GetBody()))
 		}
 	}
 	return co, nil, size, errors.New("each time it was asked it named another size")
+}
+
+// errAhead begins the sentence that a person reads beside the witness.
+var errAhead = errors.New("our clock seems to be ahead")
+
+// ahead tells whether a witness refused a checkpoint of ours, signed at that time, because there it is not that late yet.
+func ahead(at time.Time, a *ententev1.WitnessResponse) error {
+	there := time.UnixMicro(a.GetClock())
+	if a.GetClock() == 0 || !at.After(there.Add(limit.ClockSkew)) {
+		return nil
+	}
+	return fault.New(fault.Transient, "", "%w: we signed at %s, and there it is %s", errAhead, at.Format(time.RFC3339), there.UTC().Format(time.RFC3339))
+}
+
+// date is what our checkpoints are dated by: our clock, or nothing while the witnesses say that it is ahead and nobody disagrees. Then the log
+// keeps the date of its newest checkpoint, which it cannot take back, so that this date comes as soon as it can.
+func (r *rounds) date() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ahead {
+		return time.Time{}
+	}
+	return r.n.now()
 }
 
 func (l *link) question(ctx context.Context, req *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {

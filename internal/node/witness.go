@@ -32,7 +32,11 @@ func (n *node) witnessFor(ctx context.Context, peer string, req *ententev1.Witne
 		return nil, err
 	}
 	charter := h.Newest()
-	return &ententev1.WitnessResponse{Status: int32(a.Status), Body: a.Body, Held: a.Held, Fork: a.Fork, CharterSha256: charter[:]}, nil
+	out := &ententev1.WitnessResponse{Status: int32(a.Status), Body: a.Body, Held: a.Held, Fork: a.Fork, CharterSha256: charter[:]}
+	if !a.Clock.IsZero() {
+		out.Clock = a.Clock.UnixMicro()
+	}
+	return out, nil
 }
 
 // coSign has our witness look at a request about a member's log, or one of those whose verifier keys are in foreign, by origin. whose tells

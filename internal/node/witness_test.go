@@ -150,6 +150,9 @@ func TestBadWitnesses(t *testing.T) {
 			body, err := checkpoint.Cosign(checkpoint.Text(origin, tree), origin, tree, time.Now(), key.Witness, key.WitnessMLDSA)
 			return &ententev1.WitnessResponse{Status: 200, Body: body}, err
 		},
+		"a clock far behind": func(context.Context, *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
+			return &ententev1.WitnessResponse{Status: 403, Body: []byte("its clock is ahead\n"), Clock: 1}, nil
+		},
 		"an error": func(context.Context, *ententev1.WitnessRequest) (*ententev1.WitnessResponse, error) {
 			return nil, errors.New("no")
 		},

@@ -400,6 +400,8 @@ type WitnessResponse struct {
 	Fork []byte `protobuf:"bytes,4,opt,name=fork,proto3" json:"fork,omitempty"`
 	// The newest charter that the callee knows, SHA-256. Who knows another one asks or tells.
 	CharterSha256 []byte `protobuf:"bytes,5,opt,name=charter_sha256,json=charterSha256,proto3" json:"charter_sha256,omitempty"`
+	// With 403 because the checkpoint is dated in the future: the callee's time, in microseconds since 1970.
+	Clock         int64 `protobuf:"varint,6,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +469,13 @@ func (x *WitnessResponse) GetCharterSha256() []byte {
 		return x.CharterSha256
 	}
 	return nil
+}
+
+func (x *WitnessResponse) GetClock() int64 {
+	if x != nil {
+		return x.Clock
+	}
+	return 0
 }
 
 // ConsistencyRequest names two sizes of the callee's log.
@@ -1792,13 +1801,14 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x0eReturnResponse\"[\n" +
 	"\x0eWitnessRequest\x12%\n" +
 	"\arequest\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\xa0\x10R\arequest\x12\"\n" +
-	"\bold_root\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\aoldRoot\"\xb6\x01\n" +
+	"\bold_root\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\aoldRoot\"\xd5\x01\n" +
 	"\x0fWitnessResponse\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x1d\n" +
 	"\x04body\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04body\x12\x1d\n" +
 	"\x04held\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x04held\x12\x1d\n" +
 	"\x04fork\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x01R\x04fork\x12.\n" +
-	"\x0echarter_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\rcharterSha256\"\\\n" +
+	"\x0echarter_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\rcharterSha256\x12\x1d\n" +
+	"\x05clock\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05clock\"\\\n" +
 	"\x12ConsistencyRequest\x12\"\n" +
 	"\bold_size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\aoldSize\x12\"\n" +
 	"\bnew_size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\anewSize\"a\n" +
