@@ -96,7 +96,18 @@ func (p *program) draftAmendment(ctx context.Context, d node.AmendmentDraft, out
 	if err := p.showAmendmentFile(f, out); err != nil {
 		return err
 	}
-	p.next("mail "+out+" to: "+strings.Join(f.Amendment.Terms.SignedBy, ", "), "each signs: entente charter sign "+out)
+	var steps, others []string
+	for _, m := range f.Amendment.Terms.SignedBy {
+		if m == h.Config.Member {
+			steps = append(steps, "sign it: "+p.self()+" charter sign "+out)
+		} else {
+			others = append(others, m)
+		}
+	}
+	if others != nil {
+		steps = append(steps, "mail "+out+" to: "+strings.Join(others, ", "), "each signs it (charter sign), one after the other, or each a copy of its own")
+	}
+	p.next(steps...)
 	return nil
 }
 
@@ -110,8 +121,18 @@ func (p *program) signAmendment(ctx context.Context, file []byte, target string,
 		return err
 	}
 	defer h.Close()
+	history, joining, err := h.Joining(ctx, f)
+	if err != nil {
+		return err
+	}
+	if joining && !p.json { // what a newcomer signs is that it joins these
+		if err := p.showCharter(h.Config.Member, history); err != nil {
+			return err
+		}
+		p.printf("\n")
+	}
 	if !yes {
-		if err := p.agreed(ctx, f); err != nil {
+		if err := p.agreed(ctx, f, joining); err != nil {
 			return err
 		}
 	}
@@ -129,7 +150,8 @@ func (p *program) signAmendment(ctx context.Context, file []byte, target string,
 		return err
 	}
 	if len(f.Amendment.Missing) > 0 {
-		p.next("mail "+target+" to those who sign", "still to sign: "+signersOf(f.Amendment.Missing))
+		p.next("mail "+target+" to those who are still to sign: "+signersOf(f.Amendment.Missing),
+			"the last one adopts it (charter adopt), or mails it to somebody who does")
 	} else {
 		p.next("everybody has signed: " + p.self() + " charter adopt " + target)
 	}
@@ -137,13 +159,15 @@ func (p *program) signAmendment(ctx context.Context, file []byte, target string,
 }
 
 // agreed asks whether a member really wants a change. Only a person in front of the program can answer it.
-func (p *program) agreed(ctx context.Context, f *node.AmendmentFile) error {
+func (p *program) agreed(ctx context.Context, f *node.AmendmentFile, joining bool) error {
 	if !p.interactive() || p.json {
 		return fault.New(fault.Misused, "run it in a terminal, or say --yes if this was decided", "somebody must confirm the change, and nobody can be asked here")
 	}
 	t := f.Amendment.Terms
 	p.note("The change: %s %s, version %d of the charter of alliance %s\n", t.Change, t.Member, t.Version, t.Alliance)
-	if f.Card != nil {
+	if joining {
+		p.note("You join the alliance above. Call a member at a number you know, and compare its fingerprint and the hash of the founding charter:\n      %s\n", t.Alliance)
+	} else if f.Card != nil {
 		p.note("Call the newcomer at a number you know, and compare the fingerprint of its card:\n      %s\n", statement.Fingerprint(f.Card.Hash))
 	}
 	if p.confirmed(ctx, "Sign it?") {
@@ -158,11 +182,27 @@ func (p *program) adoptAmendment(ctx context.Context, files [][]byte) error {
 		return err
 	}
 	defer h.Close()
+	f, err := node.ReadAmendment(files[0])
+	if err != nil {
+		return err
+	}
+	_, joining, err := h.Joining(ctx, f)
+	if err != nil {
+		return err
+	}
 	history, err := h.AdoptAmendment(ctx, p.now(), files...)
 	if err != nil {
 		return err
 	}
-	return p.showCharter(h.Config.Member, history)
+	if err := p.showCharter(h.Config.Member, history); err != nil {
+		return err
+	}
+	if joining {
+		p.next(p.self()+" person add NAME --role releaser,reader", p.self()+" node")
+	} else {
+		p.next("nobody else needs to adopt it: this member's node tells all others, now or when it is started")
+	}
+	return nil
 }
 
 // signersOf turns names of keys into names of members.
@@ -185,11 +225,13 @@ func (p *program) showAmendmentFile(f *node.AmendmentFile, file string) error {
 			Missing []string `json:"missing"`
 		}{file, string(t.Change), t.Member, t.Version, a.Hash.String(), t.AdoptBy.Format(time.RFC3339), nonNil(a.Signed), nonNil(a.Missing)})
 	}
-	p.fields(field{"change", string(t.Change)}, field{"member", t.Member}, field{"version", fmt.Sprint(t.Version)}, field{"follows", t.Previous.String()},
-		field{"alliance", t.Alliance.String()}, field{"adopt by", t.AdoptBy.Format(time.RFC3339)}, field{"signed", signersOf(a.Signed)}, field{"missing", signersOf(a.Missing)}, field{"file", file})
+	var fingerprint styled
 	if f.Card != nil {
-		p.fields(field{"fingerprint", styled(bold.Render(statement.Fingerprint(f.Card.Hash)))})
+		fingerprint = styled(bold.Render(statement.Fingerprint(f.Card.Hash)))
 	}
+	p.fields(field{"change", string(t.Change)}, field{"member", t.Member}, field{"fingerprint", fingerprint}, field{"version", fmt.Sprint(t.Version)},
+		field{"follows", t.Previous.String()}, field{"alliance", t.Alliance.String()}, field{"adopt by", t.AdoptBy}, field{"signed", signersOf(a.Signed)},
+		field{"missing", signersOf(a.Missing)}, field{"file", file})
 	return nil
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,8 +99,12 @@ func (p *program) witnesses(ctx context.Context) error {
 	if p.json {
 		return p.emit(witnessingOf(w, now))
 	}
+	last := any(w.Since)
+	if w.Cosigned == 0 {
+		last = "never; there is a log since " + when(w.Since)
+	}
 	about := []field{{"log", w.Log}, {"leaves", fmt.Sprintf("%d, of which a quorum has co-signed %d", w.Leaves, w.Cosigned)},
-		{"quorum", fmt.Sprintf("%d of %d witnesses", w.Quorum, len(w.Witnesses))}, {"last quorum", w.Since}, {"patience", patienceLeft(w, now)}}
+		{"quorum", fmt.Sprintf("%d of %d witnesses", w.Quorum, len(w.Witnesses))}, {"last quorum", last}, {"patience", patienceLeft(w, now)}}
 	if w.Stopped != nil {
 		about = append(about, field{"signing", styled(bad.Render("stopped: this log contradicted itself"))})
 	}
@@ -122,6 +128,9 @@ func (p *program) witnesses(ctx context.Context) error {
 		p.table([]string{"WE WITNESS", "LEAVES", "SINCE", "STATE"}, rows)
 	}
 	var steps []string
+	if !slices.ContainsFunc(w.Witnesses, func(one store.Witness) bool { return !one.Asked.IsZero() }) {
+		steps = append(steps, "the witnesses are asked by the node: "+p.self()+" node")
+	}
 	if w.ClockAhead() {
 		steps = append(steps, "compare this machine's clock with the right time, and the witnesses', and put right what is wrong",
 			"the log then goes on by itself: it is co-signed again when the date that it signed has come")
@@ -146,9 +155,21 @@ func problem(w store.Witness) string {
 func patienceLeft(w *node.Witnessing, now time.Time) styled {
 	left := w.Left(now)
 	if left <= 0 {
-		return styled(bad.Render(fmt.Sprintf("%s, which is over: no documents are sent until a quorum co-signs", w.Patience)))
+		return styled(bad.Render(howLong(w.Patience) + ", which is over: no documents are sent until a quorum co-signs"))
 	}
-	return styled(fmt.Sprintf("%s, of which %s are left", w.Patience, left.Round(time.Second)))
+	return styled(fmt.Sprintf("%s, of which %s are left", howLong(w.Patience), howLong(left.Round(time.Second))))
+}
+
+// howLong shows a duration without the zeros at its end.
+func howLong(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func witnessingOf(w *node.Witnessing, now time.Time) witnessingJSON {

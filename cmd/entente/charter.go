@@ -134,9 +134,10 @@ enters; everything later is checked against what is signed here.
 Then the member's signature is added to the file, in place or to -o FILE.
 Scripts, which cannot telephone, say --yes.
 
-An amendment file is signed likewise, after its content is shown. A member signs
-only one change above each version of the charter until that change's adopt_by
-has passed, and the home remembers which.
+An amendment file is signed likewise, after its content is shown. A newcomer is
+also shown whom it joins, and compares that with one of them by telephone. A
+member signs only one change above each version of the charter until that
+change's adopt_by has passed, and the home remembers which.
 
 What comes next: mail the signed file to all; adopt with "entente charter adopt"
 when you have everybody's.
@@ -416,10 +417,11 @@ func (p *program) showCharter(self string, h *member.History) error {
 			besideJSON
 		}{h.Name(), h.Alliance().String(), h.Newest().String(), h.Version(), describeFork(h), self, list, beside(h.Charter().Terms)})
 	}
-	p.fields(field{"alliance", h.Name()}, field{"charter", h.Newest().String()}, field{"version", fmt.Sprint(h.Version())}, field{"we are", self})
+	founding := ""
 	if h.Version() > 1 {
-		p.fields(field{"founding", h.Alliance().String()})
+		founding = h.Alliance().String()
 	}
+	p.fields(field{"alliance", h.Name()}, field{"founding", founding}, field{"charter", h.Newest().String()}, field{"version", fmt.Sprint(h.Version())}, field{"we are", self})
 	if fork := h.Fork(); fork != nil {
 		p.printf("\n%s %s\n", styled(bad.Render("the charter is forked:")), fork.String())
 		p.next("those who did not sign both settle it: " + p.self() + " charter amend settle -o settle.txt")

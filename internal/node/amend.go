@@ -190,8 +190,9 @@ func ReadAmendment(file []byte) (*AmendmentFile, error) {
 	return f, nil
 }
 
-// known gives the alliance as this home knows it, or, for a newcomer, as the file tells it; joining tells which.
-func (h *Home) known(ctx context.Context, f *AmendmentFile) (history *member.History, joining bool, err error) {
+// Joining gives the alliance as this home knows it, or, for a newcomer, as the file tells it; joining tells which. What a file tells a newcomer
+// is sound in itself, but only a person can tell whether it is the right alliance.
+func (h *Home) Joining(ctx context.Context, f *AmendmentFile) (history *member.History, joining bool, err error) {
 	history, err = h.History(ctx)
 	if fault.KindOf(err) != fault.NotFound || f.Card == nil {
 		return history, false, err
@@ -217,7 +218,7 @@ func (h *Home) SignAmendment(ctx context.Context, now time.Time, file []byte) ([
 	if err != nil {
 		return nil, err
 	}
-	history, joining, err := h.known(ctx, f)
+	history, joining, err := h.Joining(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -352,9 +353,9 @@ func (h *Home) AdoptAmendment(ctx context.Context, now time.Time, files ...[]byt
 		return nil, fmt.Errorf("adopt amendment: %w", err)
 	}
 	if len(draft.Missing) > 0 {
-		return nil, fault.New(fault.Invalid, "collect the missing signatures and give all files at once", "adopt amendment: it still lacks the signatures of %s", strings.Join(draft.Missing, ", "))
+		return nil, fault.New(fault.Invalid, "collect the missing signatures and give all files at once", "adopt amendment: it still lacks the signatures of %s", ofMembers(draft.Missing))
 	}
-	history, joining, err := h.known(ctx, first)
+	history, joining, err := h.Joining(ctx, first)
 	if err != nil {
 		return nil, err
 	}
@@ -376,6 +377,11 @@ func (h *Home) AdoptAmendment(ctx context.Context, now time.Time, files ...[]byt
 		return nil, err
 	}
 	return out.History, nil
+}
+
+// ofMembers names the members whose signatures, by the names of their keys, are missing.
+func ofMembers(keys []string) string {
+	return strings.ReplaceAll(strings.Join(keys, ", "), "/statement", "")
 }
 
 // join makes the alliance that a file tells of this newcomer's own: founding charter, amendments and cards, all in one transaction.

@@ -61,8 +61,8 @@ type target struct {
 	raw   []byte // as our log signed it
 	tree  tlog.Tree
 	at    time.Time // of our signature, as it says
-	lines [][]byte // the witnesses' lines, in the order in which they came
-	done  bool     // a quorum has co-signed it
+	lines [][]byte  // the witnesses' lines, in the order in which they came
+	done  bool      // a quorum has co-signed it
 }
 
 func newRounds(n *node) *rounds {
