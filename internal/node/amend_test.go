@@ -94,7 +94,7 @@ func TestAdmit(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.home("alpha").AdoptAmendment(t.Context(), time.Now(), file)
-	wantFault(t, err, fault.Invalid, "lacks the signatures of alpha/statement, bravo/statement")
+	wantFault(t, err, fault.Invalid, "lacks the signatures of alpha, bravo")
 	var files [][]byte
 	for _, m := range []string{"alpha", "bravo"} {
 		signed, err := w.signs(m, file, time.Now())

@@ -263,7 +263,7 @@ func TestCompromisedKey(t *testing.T) {
 // recovery reads a member's recovery key from where it was put when the world was founded.
 func (w *world) recovery(m string) *statement.Key {
 	w.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(filepath.Dir(w.Home(m)), "recovery", m+".key"))
+	raw, err := os.ReadFile(w.recoveryFile(m))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -272,6 +272,10 @@ func (w *world) recovery(m string) *statement.Key {
 		w.t.Fatal(err)
 	}
 	return key
+}
+
+func (w *world) recoveryFile(m string) string {
+	return filepath.Join(filepath.Dir(w.Home(m)), "recovery", m+".key")
 }
 
 // TestRetiredKey asks about a key that was replaced: it is accepted for 30 days, and not after.
