@@ -6,12 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // TestOutsider runs a test of somebody else, in a module of its own that finds this one as the README says. With
-// ENTENTE_OUTSIDER=race it runs that 20 times under the race detector, as "make outsider" does.
+// the race detector's flags in ENTENTE_OUTSIDER it runs that 20 times under it, as "make outsider" does.
 func TestOutsider(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("..")
@@ -29,8 +30,8 @@ func TestOutsider(t *testing.T) {
 	write("outsider_test.go", read(t, filepath.Join("testdata", "outsider", "outsider_test.go")))
 
 	args := []string{"test", "-mod=mod", "-count=1", "."}
-	if os.Getenv("ENTENTE_OUTSIDER") == "race" {
-		args = []string{"test", "-mod=mod", "-race", "-count=20", "."}
+	if race := os.Getenv("ENTENTE_OUTSIDER"); race != "" {
+		args = slices.Concat([]string{"test", "-mod=mod"}, strings.Fields(race), []string{"-count=20", "."})
 	}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
