@@ -204,8 +204,6 @@ const (
 	Waiting = 1000
 	// HouseFiles bounds the files of a member's own rules, which together have at most Policy bytes.
 	HouseFiles = 32
-	// PeopleWatch is how often it is looked whether a person with a call under way is still listed, so that a removal takes effect within 5 s.
-	PeopleWatch = 2 * time.Second
 	// Rehearsals bounds how often one member may ask in a minute what this one would decide. Each is a leaf.
 	Rehearsals = 60
 )
@@ -254,8 +252,8 @@ const (
 	ProgressBytes = 64 << 10
 	// ProgressTime is the window in which ProgressBytes must arrive.
 	ProgressTime = 30 * time.Second
-	// StandingCheck is how often a long stream looks again whether its peer is still in good standing.
-	// With it a suspended member is refused within 5 s on open streams too.
+	// StandingCheck is how often a long stream looks again whether its peer is still in good standing, or its person still listed.
+	// With it a suspended member, and a person who was removed, are refused within 5 s on open streams too.
 	StandingCheck = 2 * time.Second
 	// Call bounds a call that moves no document.
 	Call = 30 * time.Second

@@ -195,7 +195,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 
 // rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
 func (n *node) rpcConfig(ctx context.Context) rpc.Config {
-	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, History: func() *member.History {
+	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
 		h, err := n.alliance(ctx)
 		if err != nil {
 			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)

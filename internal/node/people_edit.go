@@ -142,7 +142,7 @@ func (p Person) entry() string {
 }
 
 // RemovePerson takes somebody's entry out. Their certificate stays, and entitles to nothing; calls of theirs that are under way end
-// within limit.PeopleWatch.
+// within 5 s (limit.StandingCheck).
 func (h *Home) RemovePerson(_ context.Context, name string) error {
 	lock, err := h.lockPeople()
 	if err != nil {

@@ -23,8 +23,9 @@ type judgement func(tls.ConnectionState) (identity.Caller, error)
 type gate struct {
 	self        string
 	judge       judgement
-	calls       *quota // under way, by caller
-	connections *quota // open, by caller
+	listed      func(person string) error // of our own people; nil where there are none
+	calls       *quota                    // under way, by caller
+	connections *quota                    // open, by caller
 }
 
 type callerKey struct{}
@@ -62,6 +63,11 @@ func (g *gate) rejudge(ctx context.Context) (identity.Caller, error) {
 		return identity.Caller{}, notGood(caller.Member)
 	case !who.includes(g.self, caller):
 		return identity.Caller{}, fault.New(fault.Forbidden, "", "%s may not call %.200q", caller, method)
+	}
+	if caller.Person != "" && mayCall(method) == people {
+		if err := g.listed(caller.Person); err != nil {
+			return identity.Caller{}, err
+		}
 	}
 	return caller, nil
 }

@@ -39,6 +39,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
@@ -52,8 +53,11 @@ type Config struct {
 	// History gives the newest charter and cards that we know; it is asked again for every call. It may give nil before
 	// there is an alliance, and then nobody is let in. Needed on the peer side.
 	History func() *member.History
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Listed tells whether a person of ours may still act at all; its error, a fault, says why not. It is asked for every call, and again and
+	// again while a stream is open. Needed for the node's server; without it nobody is let in.
+	Listed func(person string) error
+	Log    *slog.Logger
+	Now    func() time.Time
 	// Dial connects to another member at the address on its card; nil: by TCP. Only worlds of nodes for tests set it, to
 	// stand between two members. What it gives is trusted no more than any other line.
 	Dial func(ctx context.Context, member, address string) (net.Conn, error)
@@ -62,7 +66,7 @@ type Config struct {
 // NewPeerServer makes the server of the peer port, for other members' nodes. PeerService is to be registered on it.
 // The error is a fault if our certificate cannot be used.
 func NewPeerServer(cfg Config) (*grpc.Server, error) {
-	return newServer(cfg, true, func(cs tls.ConnectionState) (identity.Caller, error) {
+	return newServer(cfg, nil, func(cs tls.ConnectionState) (identity.Caller, error) {
 		caller, err := identity.JudgePeer(cfg.History(), cs, cfg.Now())
 		if err == nil && caller.Member == cfg.Self {
 			err = fmt.Errorf("%s is this node itself", caller.Member)
@@ -77,7 +81,11 @@ func NewPeerServer(cfg Config) (*grpc.Server, error) {
 // NewNodeServer makes the server of the node port, for the member's own people. It answers health checks and reflection;
 // NodeService is to be registered on it. The error is a fault if our certificate cannot be used.
 func NewNodeServer(cfg Config) (*grpc.Server, error) {
-	s, err := newServer(cfg, false, func(cs tls.ConnectionState) (identity.Caller, error) {
+	listed := cfg.Listed
+	if listed == nil {
+		listed = func(person string) error { return fault.New(fault.Forbidden, "", "%s is not listed", person) }
+	}
+	s, err := newServer(cfg, listed, func(cs tls.ConnectionState) (identity.Caller, error) {
 		return identity.JudgePerson(cfg.Self, cfg.CA, cs, cfg.Now())
 	})
 	if err != nil {
@@ -88,9 +96,10 @@ func NewNodeServer(cfg Config) (*grpc.Server, error) {
 	return s, nil
 }
 
-// newServer makes a server whose callers judge judges. Outside says that the callers are not our own people, and do not
-// see what concerns only us.
-func newServer(cfg Config, outside bool, judge judgement) (*grpc.Server, error) {
+// newServer makes a server whose callers judge judges. Without listed the callers are not our own people, and do not see what concerns
+// only us.
+func newServer(cfg Config, listed func(person string) error, judge judgement) (*grpc.Server, error) {
+	outside := listed == nil
 	if err := identity.Usable(cfg.Cert, cfg.Now()); err != nil {
 		return nil, err
 	}
@@ -102,7 +111,7 @@ func newServer(cfg Config, outside bool, judge judgement) (*grpc.Server, error) 
 	if outside {
 		most = 2 * limit.Deliveries // a peer that reconnects may hold as many again for a moment
 	}
-	g := &gate{self: cfg.Self, judge: judge, calls: newQuota(limit.PeerStreams), connections: newQuota(most)}
+	g := &gate{self: cfg.Self, judge: judge, listed: listed, calls: newQuota(limit.PeerStreams), connections: newQuota(most)}
 	log, options := callLog(cfg.Log)
 	creds := credentials.NewTLS(identity.ServerTLS(cfg.Cert, func(cs tls.ConnectionState) error {
 		_, err := judge(cs)

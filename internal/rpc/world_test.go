@@ -152,7 +152,7 @@ func (w *world) alliance(names ...string) *member.History {
 }
 
 func (w *world) config(p *party) Config {
-	return Config{Self: p.name, Cert: p.keys.Node, CA: p.keys.CA, History: w.history.Load, Now: time.Now,
+	return Config{Self: p.name, Cert: p.keys.Node, CA: p.keys.CA, History: w.history.Load, Now: time.Now, Listed: func(string) error { return nil },
 		Log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
