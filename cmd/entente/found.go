@@ -50,8 +50,9 @@ one machine that is all. For members in containers, --host '*' has each reached
 under its own name, and --listen 0.0.0.0 lets its people in from outside.
 
 --person and --agreement save the first steps after that: people who may send
-and open up to TLP:RED for a year, and one agreement between all members for the purposes exercise and
-incident-response, up to TLP:AMBER, to be kept 90 days; it holds for a year.
+and open up to TLP:RED for a year, and one agreement between all members for the
+purposes exercise and incident-response, up to TLP:AMBER, to be kept 90 days; it
+holds for a year.
 
 With --json: an object a line with member, home, address, node_address.`,
 		Example: `entente found alpha bravo charlie --home ./world
