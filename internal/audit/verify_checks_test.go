@@ -188,8 +188,9 @@ func TestVerifyHomeNotes(t *testing.T) {
 	h.receive("bravo", "alpha")
 	h.tweak = func(e *statement.Event) {
 		for _, p := range e.Private {
-			// The digits of the policies' hash, the last one in the record, in reverse.
-			if at := bytes.LastIndex(p.Value, []byte(`"sha256":"`)) + len(`"sha256":"`); p.Field == "decision" {
+			// The digits of the base policy's hash in reverse: another version of the program decided.
+			const mark = `{"set":"base","sha256":"`
+			if at := bytes.LastIndex(p.Value, []byte(mark)) + len(mark); p.Field == "decision" {
 				slices.Reverse(p.Value[at : at+64])
 			}
 		}

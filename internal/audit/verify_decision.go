@@ -43,13 +43,19 @@ func (v *homeVerifier) decision(where string, idx int64, l statement.Leaf, m *st
 	if v.failed(where, err) {
 		return
 	}
-	d, err := policy.Replay(record)
+	d, err := policy.Replay(record, policy.Sources{Agreement: v.agreement, House: v.house})
 	other := errors.Is(err, policy.ErrOtherPolicy) || errors.Is(err, policy.ErrNoFacts)
 	if err != nil && !other {
 		v.report.add(where, "%v", err)
 		return
 	}
 	v.outcome(where, l, d.Recorded, permit)
+	v.houseReasons(where, idx, d.Recorded)
+	if errors.Is(err, policy.ErrOtherPolicy) {
+		if wrong := v.untrueAgreement(d.Request); wrong != "" {
+			v.report.add(where, "the record of its decision %s", wrong)
+		}
+	}
 	if other {
 		v.report.note(NoteNotReplayed, where, "its decision cannot be made again: %v", err)
 		return
@@ -73,8 +79,21 @@ func (v *homeVerifier) outcome(where string, l statement.Leaf, d policy.Decision
 	case l.Kind == statement.EventRefused && d.Permit && only(l.Rules, rulesAfter): // by the node itself
 	case d.Permit != permit:
 		v.report.add(where, "it says %q, and the decision behind it was permit: %t", l.Kind, d.Permit)
-	case !slices.Equal(d.Rules, l.Rules):
-		v.report.add(where, "it gives the rules %v, and the record of its decision %v", l.Rules, d.Rules)
+	default:
+		if rules, _ := d.Outward(v.self); !slices.Equal(rules, l.Rules) {
+			v.report.add(where, "it gives the rules %v, and the record of its decision %v", l.Rules, rules)
+		}
+	}
+}
+
+// houseReasons compares what the house rules said with the record.
+func (v *homeVerifier) houseReasons(where string, idx int64, d policy.Decision) {
+	kept, err := v.view.PrivateField(idx, "house")
+	if !errors.Is(err, store.ErrNotFound) && v.failed(where, err) {
+		return
+	}
+	if string(kept) != string(d.House()) {
+		v.report.add(where, "its reasons of the house rules are not those in the record of its decision")
 	}
 }
 
@@ -118,7 +137,7 @@ func (v *homeVerifier) untrueAgreement(r policy.Request) string {
 		return "rests on the agreement " + r.AgreementHash.Short() + ", which is not here"
 	}
 	if a.Name != b.Name || a.Version != b.Version || a.Alliance != b.Alliance || !slices.Equal(a.Parties, b.Parties) || !slices.Equal(a.Purposes, b.Purposes) ||
-		a.Ceiling != b.Ceiling || a.RetainDays != b.RetainDays || !a.NotBefore.Equal(b.NotBefore) || !a.NotAfter.Equal(b.NotAfter) {
+		a.Ceiling != b.Ceiling || a.ApprovalAbove != b.ApprovalAbove || a.RetainDays != b.RetainDays || !a.NotBefore.Equal(b.NotBefore) || !a.NotAfter.Equal(b.NotAfter) {
 		return "has other terms than the agreement " + r.AgreementHash.Short() + " that was signed"
 	}
 	return ""

@@ -40,6 +40,7 @@ func (v *homeVerifier) verifyTrust() {
 	}
 	v.verifyAgreements()
 	v.verifyReconciliations()
+	v.verifyHouse()
 }
 
 func (v *homeVerifier) verifyCards() (cards [][]byte) {

@@ -152,7 +152,15 @@ func (w *world) home() *home {
 	w.t.Cleanup(func() { _ = h.db.Close() })
 	h.blobs = must[*store.Blobs](w.t)(store.OpenBlobs(h.dir))
 	h.log = must[*Log](w.t)(OpenLog(w.t.Context(), h.db, h.head(), w.parties["alpha"].logs))
+	rules := houseRules(w.t)
+	h.update(func(tx *store.Tx) error { return tx.PutHouse(rules.Hash, rules.Text) })
 	return h
+}
+
+// houseRules permit all.
+func houseRules(t testing.TB) policy.House {
+	t.Helper()
+	return must[policy.House](t)(policy.NewHouse(map[string]string{"policy/house.cedar": `@id("all") @reason("all") permit (principal, action, resource);`}))
 }
 
 func (h *home) head() string { return filepath.Join(h.dir, "head") }
@@ -410,8 +418,10 @@ func (h *home) decided(stage policy.Stage, m statement.Manifest) (rules []string
 		r.Person = &policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}}
 		private = append(private, statement.Private{Field: "person", Value: []byte("spiffe://alpha/person/alice")})
 	}
+	r.House = houseRules(h.t)
 	d := policy.Decide(r)
-	return d.Rules, append(private, statement.Private{Field: "decision", Value: d.Record})
+	rules, _ = d.Outward(r.Self)
+	return rules, append(private, statement.Private{Field: "decision", Value: d.Record})
 }
 
 // sound fails the test if there is any problem.

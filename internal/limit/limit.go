@@ -189,6 +189,10 @@ const (
 	// PolicyNesting bounds how deep brackets, braces, parentheses and conditionals stand in each other. Rules that people
 	// write need fewer than ten.
 	PolicyNesting = 64
+	// RuleNames bounds, in bytes, the names of the rules that a decision lists. With them, 64 peers and the commitments a leaf is full.
+	RuleNames = 1200
+	// ReasonsText bounds the reasons of one decision: as much again stands escaped in its record, and both must leave room for the facts.
+	ReasonsText = 16 << 10
 )
 
 // Agreements on their way, and releases that wait.

@@ -10,6 +10,7 @@ import (
 
 	"entente.example/internal/fault"
 	"entente.example/internal/member"
+	"entente.example/internal/policy"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
@@ -68,9 +69,8 @@ func parties(history *member.History, a statement.Agreement) error {
 			return fault.New(fault.Misused, "entente charter show lists the members", "agreement %s names %q, who is no member of alliance %s", a.Name, p, history.Name())
 		}
 	}
-	// The policy section is part of the format; what evaluates it is not built yet. Ignoring a rule would fail open.
-	if a.Policy != "" {
-		return fault.New(fault.Invalid, "draft the agreement without a policy section", "agreement %s carries a policy of its own, which this version cannot enforce", a.Name)
+	if err := policy.CheckAgreement(&a); err != nil {
+		return fault.New(fault.Misused, "correct it, and draft the agreement again", "agreement %s: %w", a.Name, err)
 	}
 	return nil
 }

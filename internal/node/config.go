@@ -39,6 +39,8 @@ type Config struct {
 	NodeListen string `toml:"node_listen"`
 	// Jurisdiction is the ISO 3166-1 alpha-2 code under whose law the member stands, or empty.
 	Jurisdiction string `toml:"jurisdiction"`
+	// StoreJurisdiction is where documents are kept, if that is elsewhere; Store tells.
+	StoreJurisdiction string `toml:"store_jurisdiction"`
 	// WitnessListen is HOST:PORT on which the node listens for whoever is no member, over HTTP; empty: nowhere.
 	WitnessListen string `toml:"witness_listen"`
 	// WitnessLogs are the verifier keys of third parties' logs that are witnessed too. Their names are the logs' origins.
@@ -47,6 +49,14 @@ type Config struct {
 	PeerBytes int64 `toml:"peer_bytes"`
 	// WitnessPatience is how long documents are exchanged without co-signatures of a quorum; zero: as the alliance is large.
 	WitnessPatience Duration `toml:"witness_patience"`
+}
+
+// Store is the jurisdiction in which documents are kept, or empty.
+func (c Config) Store() string {
+	if c.StoreJurisdiction != "" {
+		return c.StoreJurisdiction
+	}
+	return c.Jurisdiction
 }
 
 // Duration is a duration that is written like "4h" or "90m"; empty is zero.
@@ -89,6 +99,9 @@ node_listen = %q
 # The country under whose law the member stands (ISO 3166-1 alpha-2), or empty.
 jurisdiction = %q
 
+# The country in which this node keeps its documents, if that is another one; rules can ask for it. Empty: the same.
+store_jurisdiction = %q
+
 # How many bytes of documents are kept for any one other member. Beyond it, deliveries wait.
 peer_bytes = %d
 
@@ -127,9 +140,12 @@ func (c Config) check() error {
 	if err := statement.ValidAddress(c.Address); err != nil {
 		return fault.New(fault.Misused, "set address in "+ConfigFile, "address: %w", err)
 	}
-	if c.Jurisdiction != "" {
-		if err := statement.ValidJurisdiction(c.Jurisdiction); err != nil {
-			return fault.New(fault.Misused, "give an ISO 3166-1 code such as NL, or none", "jurisdiction: %w", err)
+	for key, code := range map[string]string{"jurisdiction": c.Jurisdiction, "store_jurisdiction": c.StoreJurisdiction} {
+		if code == "" {
+			continue
+		}
+		if err := statement.ValidJurisdiction(code); err != nil {
+			return fault.New(fault.Misused, "give an ISO 3166-1 code such as NL, or none", "%s: %w", key, err)
 		}
 	}
 	for key, address := range map[string]string{"peer_listen": c.PeerListen, "node_listen": c.NodeListen} {
@@ -180,7 +196,7 @@ func (c Config) checkWitness() error {
 }
 
 func (c Config) text() []byte {
-	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen, quoted(c.WitnessLogs))
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.StoreJurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen, quoted(c.WitnessLogs))
 }
 
 func quoted(list []string) string {

@@ -15,22 +15,30 @@ import (
 	"entente.example/internal/store"
 )
 
-// decide asks the policies about a manifest at a stage, with all that this member knows now. p is nil at Accept.
-func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History, m statement.Manifest, p *policy.Person) (policy.Decision, error) {
-	request := policy.Request{Stage: stage, Manifest: m, AgreementHash: m.AgreementHash, History: h, Self: n.Config.Member, Person: p, Now: n.now()}
+// decide asks the policies about a manifest at a stage, with all that this member knows now. p is nil at Accept; approver is who has
+// approved a release, if somebody did.
+func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History, m statement.Manifest, p, approver *policy.Person) (policy.Decision, error) {
+	request := policy.Request{Stage: stage, Manifest: m, AgreementHash: m.AgreementHash, History: h, Self: n.Config.Member, Person: p, Approver: approver,
+		Store: n.Config.Store(), Now: n.now()}
 	named, err := n.agreement(ctx, h, m.AgreementHash)
 	if err != nil {
 		return policy.Decision{}, err
 	}
 	if named != nil {
 		request.Agreement = &named.Terms
+		if request.Withdrawn, err = n.withdrawn(ctx, m.AgreementHash, request.Now); err != nil {
+			return policy.Decision{}, err
+		}
 	}
 	versions, err := n.versions(ctx, h, m.Agreement)
 	if err != nil {
 		return policy.Decision{}, err
 	}
 	if newest := begun(versions, request.Now); newest != nil {
-		request.Newest = newest.Terms.Version
+		request.Newest, request.Begun = newest.Terms.Version, newest.begins()
+	}
+	if request.House, err = n.house(ctx); err != nil {
+		return policy.Decision{}, err
 	}
 	return policy.Decide(request), nil
 }
@@ -52,14 +60,28 @@ func (n *node) agreement(ctx context.Context, h *member.History, hash statement.
 	return a, nil
 }
 
+// version is a version of an agreement that this member has.
+type version struct {
+	*statement.Signed[statement.Agreement]
+	at time.Time // when its last signature arrived here
+}
+
+// begins is when it takes the place of the version before: with its first day, or with its last signature if that came later.
+func (v version) begins() time.Time {
+	if v.at.After(v.Terms.NotBefore) {
+		return v.at
+	}
+	return v.Terms.NotBefore
+}
+
 // versions gives the versions of an agreement that this member has, oldest first, each verified again.
-func (n *node) versions(ctx context.Context, h *member.History, name string) ([]*statement.Signed[statement.Agreement], error) {
+func (n *node) versions(ctx context.Context, h *member.History, name string) ([]version, error) {
 	var rows []store.Agreement
 	err := n.DB.View(ctx, func(v *store.View) (err error) { rows, err = v.Agreements(); return err })
 	if err != nil {
 		return nil, fmt.Errorf("find agreement: %w", err)
 	}
-	var list []*statement.Signed[statement.Agreement]
+	var list []version
 	for _, r := range rows {
 		if r.Name != name {
 			continue
@@ -68,16 +90,16 @@ func (n *node) versions(ctx context.Context, h *member.History, name string) ([]
 		if err != nil {
 			return nil, fmt.Errorf("open agreement: %w", err)
 		}
-		list = append(list, a)
+		list = append(list, version{a, r.At})
 	}
 	return list, nil
 }
 
 // begun gives the newest version that has begun. It replaces those before it; one that begins later replaces nothing yet.
-func begun(versions []*statement.Signed[statement.Agreement], now time.Time) *statement.Signed[statement.Agreement] {
-	for _, a := range slices.Backward(versions) {
-		if !now.Before(a.Terms.NotBefore) {
-			return a
+func begun(versions []version, now time.Time) *version {
+	for i := range slices.Backward(versions) {
+		if !now.Before(versions[i].Terms.NotBefore) {
+			return &versions[i]
 		}
 	}
 	return nil
@@ -91,10 +113,10 @@ func (n *node) agreementNamed(ctx context.Context, h *member.History, name strin
 		return nil, err
 	}
 	if a := begun(versions, n.now()); a != nil {
-		return a, nil
+		return a.Signed, nil
 	}
 	if len(versions) > 0 {
-		return versions[0], nil
+		return versions[0].Signed, nil
 	}
 	var known []string
 	err = n.DB.View(ctx, func(v *store.View) error {
@@ -114,13 +136,22 @@ func (n *node) agreementNamed(ctx context.Context, h *member.History, name strin
 	return nil, fault.New(fault.Misused, hint, "there is no agreement %.80q at %s", name, n.Config.Member)
 }
 
-// private is what stands behind a leaf about a decision: who, and the full record.
+// private is what stands behind a leaf about a decision: who, the full record, and what the house rules said.
 func (n *node) private(p *policy.Person, d policy.Decision) []statement.Private {
 	list := []statement.Private{{Field: "decision", Value: d.Record}}
+	if house := d.House(); house != nil {
+		list = append(list, statement.Private{Field: "house", Value: house})
+	}
 	if p != nil {
 		list = append(list, statement.Private{Field: "person", Value: []byte(n.spiffe(p.Name))})
 	}
 	return list
+}
+
+// rules are those of a decision that stand in its leaf.
+func (n *node) rules(d policy.Decision) []string {
+	rules, _ := d.Outward(n.Config.Member)
+	return rules
 }
 
 // spiffe is the SPIFFE ID of one of our own people.
@@ -130,7 +161,7 @@ func (n *node) spiffe(person string) string {
 
 // deny writes down that a policy refused one of our own people, and tells them why.
 func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision) error {
-	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: d.Rules, Private: n.private(p, d)}
+	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: n.rules(d), Private: n.private(p, d)}
 	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
 	if err != nil {
 		return fmt.Errorf("record denial: %w", err)

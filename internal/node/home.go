@@ -111,6 +111,9 @@ func Init(ctx context.Context, dir string, o InitOptions) (made *Initialised, er
 			return nil, fmt.Errorf("make home: %w", err)
 		}
 	}
+	if err := writeHouse(dir); err != nil {
+		return nil, fmt.Errorf("make home: %w", err)
+	}
 	db, err := store.Open(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("make home: %w", err)

@@ -21,6 +21,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -77,6 +78,8 @@ type node struct {
 	gossipPause time.Duration // limit.GossipPause, but in tests
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
 	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
+
+	kept atomic.Pointer[statement.Hash] // the house rules whose text was kept last
 
 	mu         sync.Mutex // guards what follows
 	history    *member.History

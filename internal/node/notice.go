@@ -147,7 +147,7 @@ func (n *node) Withdraw(ctx context.Context, req *ententev1.WithdrawRequest) (*e
 }
 
 // binding gives the versions of an agreement under which a member has something to leave: the newest that has begun, and those to begin.
-func binding(versions []*statement.Signed[statement.Agreement], self string, now time.Time) (list []*statement.Signed[statement.Agreement]) {
+func binding(versions []version, self string, now time.Time) (list []version) {
 	newest := begun(versions, now)
 	for _, a := range versions {
 		if (newest == nil || a.Terms.Version >= newest.Terms.Version) && a.Terms.NotAfter.After(now) && slices.Contains(a.Terms.Parties, self) {

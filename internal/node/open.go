@@ -103,7 +103,7 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.AllVerifiers(e.From)); err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
 	}
-	o.decision, err = n.decide(ctx, policy.Open, h, o.manifest.Terms, o.person)
+	o.decision, err = n.decide(ctx, policy.Open, h, o.manifest.Terms, o.person, nil)
 	return o, err
 }
 
@@ -123,7 +123,7 @@ func exchangeError(ref string, err error) error {
 func (n *node) recordOpening(ctx context.Context, o *opening) error {
 	now := n.now()
 	event := statement.Event{Kind: statement.EventOpened, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
-		Stage: string(policy.Open), Rules: o.decision.Rules, Private: n.private(o.person, o.decision)}
+		Stage: string(policy.Open), Rules: n.rules(o.decision), Private: n.private(o.person, o.decision)}
 	err := n.commit(ctx, func(tx *store.Tx) error {
 		_, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Opened)
 		if err == nil {
@@ -166,7 +166,7 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	}
 	now := n.now()
 	event := statement.Event{Kind: statement.EventUndecryptable, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
-		Stage: string(policy.Open), Rules: o.decision.Rules, Private: append(n.private(o.person, o.decision), statement.Private{Field: "error", Value: []byte(cause.Error())})}
+		Stage: string(policy.Open), Rules: n.rules(o.decision), Private: append(n.private(o.person, o.decision), statement.Private{Field: "error", Value: []byte(cause.Error())})}
 	err := n.commit(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Undecryptable); !errors.Is(err, store.ErrNotFound) {
 			return err

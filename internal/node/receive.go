@@ -179,15 +179,19 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 	if !n.holdsKey(m) {
 		return n.refuse(ctx, o, base("sealed-for", "the manifest names a sealing key that this member does not hold", "a document sealed for the key on the newest card"))
 	}
-	if o.decision, err = n.decide(ctx, policy.Accept, o.history, m, nil); err != nil {
+	if o.decision, err = n.decide(ctx, policy.Accept, o.history, m, nil, nil); err != nil {
+		if errors.Is(err, errHouse) { // what is wrong there is not the peer's business, and somebody will correct it
+			return nil, fault.New(fault.Transient, "", "%s cannot decide about documents at present", n.Config.Member)
+		}
 		return nil, err
 	}
+	_, reasons := o.decision.Outward(n.Config.Member)
 	if o.decision.Transient {
 		// A charter that has not arrived here yet, or a clock: that passes, so it is no refusal.
-		return nil, fault.New(fault.Transient, "", "%s", o.decision.Reasons[0].Text)
+		return nil, fault.New(fault.Transient, "", "%s", reasons[0].Text)
 	}
 	if !o.decision.Permit {
-		return n.refuse(ctx, o, o.decision.Reasons...)
+		return n.refuse(ctx, o, reasons...)
 	}
 	if m.Content.CiphertextSize < seal.LeastPayload {
 		return n.refuse(ctx, o, base("payload", fmt.Sprintf("a payload of %d bytes holds no document", m.Content.CiphertextSize), fmt.Sprintf("an age payload, which has at least %d bytes", seal.LeastPayload)))
@@ -316,7 +320,7 @@ func (n *node) refuse(ctx context.Context, o *offer, reasons ...statement.Reason
 // settle is the one transaction in which a document is received or refused: manifest, exchange, leaf, receipt.
 func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind, reasons []statement.Reason) ([]byte, error) {
 	m, now := o.manifest, n.now()
-	event := statement.Event{Kind: statement.EventReceived, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.peer}, Stage: string(policy.Accept), Rules: o.decision.Rules}
+	event := statement.Event{Kind: statement.EventReceived, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.peer}, Stage: string(policy.Accept), Rules: n.rules(o.decision)}
 	state, header := store.Stored, o.header
 	if kind == statement.Refused {
 		event.Kind, event.Rules, state, header = statement.EventRefused, nil, store.Refused, nil

@@ -56,7 +56,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if err := n.mayExchange(ctx); err != nil {
 		return err
 	}
-	decision, err := n.decide(ctx, policy.Release, s.history, s.manifest, s.person)
+	decision, err := n.decide(ctx, policy.Release, s.history, s.manifest, s.person, nil)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (n *node) release(ctx context.Context, s *submission, d policy.Decision, su
 			}
 		}
 		_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: signed.Terms.ID, Manifest: signed.Hash, Peers: signed.Terms.To,
-			Stage: string(policy.Release), Rules: d.Rules, Private: n.private(s.person, d)})
+			Stage: string(policy.Release), Rules: n.rules(d), Private: n.private(s.person, d)})
 		return err
 	})
 	if err != nil {

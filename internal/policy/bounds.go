@@ -12,9 +12,9 @@ import (
 // parentheses ends the whole process, and no recover catches that. So both are counted before it sees a byte of the text.
 // It reads strings and comments as the parser does, and otherwise errs on the side of counting too much: every `if` up to
 // the next comma or closing bracket counts as one level, whether it stands inside the one before it or behind it.
-func bounded(text []byte) error {
+func bounded(text []byte) (line int, err error) {
 	if len(text) > limit.Policy {
-		return fmt.Errorf("the policy has %d bytes, at most %d are allowed", len(text), limit.Policy)
+		return 0, fmt.Errorf("the policy has %d bytes, at most %d are allowed", len(text), limit.Policy)
 	}
 	depth := 0
 	var open []int // the depth at each opening bracket
@@ -46,11 +46,11 @@ func bounded(text []byte) error {
 			depth = 0
 		}
 		if depth > limit.PolicyNesting {
-			return fmt.Errorf("line %d: the policy is nested more than %d deep", 1+bytes.Count(text[:i], []byte("\n")), limit.PolicyNesting)
+			return 1 + bytes.Count(text[:i], []byte("\n")), fmt.Errorf("the policy is nested more than %d deep", limit.PolicyNesting)
 		}
 		i++
 	}
-	return nil
+	return 0, nil
 }
 
 func identifier(c byte) bool {

@@ -56,7 +56,7 @@ func TestBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := bounded([]byte(c.text)); (err == nil) != c.ok {
+			if _, err := bounded([]byte(c.text)); (err == nil) != c.ok {
 				t.Errorf("error %v, expected ok = %v", err, c.ok)
 			}
 		})
@@ -80,7 +80,7 @@ func TestWorstThatIsLetThrough(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text := permitAll + " when { " + expression + " };"
-			if err := bounded([]byte(text)); err != nil {
+			if _, err := bounded([]byte(text)); err != nil {
 				t.Fatal(err)
 			}
 			list, err := cedar.NewPolicyListFromBytes("test", []byte(text))
@@ -107,7 +107,7 @@ func FuzzParseSet(f *testing.F) {
 		if (s == nil) != (err != nil) {
 			t.Fatalf("set %v, error %v", s, err)
 		}
-		if err == nil && len(decide(s, nil, Request{Stage: Accept}).Record) == 0 {
+		if err == nil && len(decide(&compiled{set: s, name: setBase}, Request{Stage: Accept}).Record) == 0 {
 			t.Error("no record")
 		}
 	})

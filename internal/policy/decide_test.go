@@ -27,6 +27,10 @@ var cases = []struct {
 	{"role-releaser", func(r *Request) { r.Person.Roles = nil }, "alice does not have the role releaser"},
 	{"role-releaser", func(r *Request) { r.Person.Roles = []string{"Releaser", "releaser ", "release"} }, "alice does not have"},
 	{"role-reader", func(r *Request) { r.Person.Roles = []string{Releaser} }, "bob does not have the role reader at bravo"},
+	{"role-approver", func(r *Request) { r.Person.Roles = []string{Releaser, Reader} }, "anna does not have the role approver at alpha"},
+	{"not-your-own", func(r *Request) { r.Manifest.ReleasedBy = "spiffe://alpha/person/anna" }, "released it, and anna wants to approve it"},
+	{"another-approver", func(r *Request) { r.Approver = &Person{Name: "alice", Roles: []string{Approver}} }, "alice cannot approve what alice releases"},
+	{"another-approver", func(r *Request) { r.Approver = &Person{Name: "anna", Roles: []string{Releaser}} }, "anna cannot approve what alice releases"},
 	{"releaser-named", func(r *Request) { r.Person.Name = "mallory" }, "released by spiffe://alpha/person/alice, but mallory is releasing it"},
 	{"sender-here", func(r *Request) { r.Self = "charlie"; r.Manifest.ReleasedBy = "spiffe://charlie/person/alice" }, "the document is from alpha, and this is charlie"},
 	{"recipient-here", func(r *Request) { r.Manifest.To = []string{"charlie"} }, "bravo is not among the recipients charlie"},
@@ -44,6 +48,14 @@ var cases = []struct {
 	{"agreement-begun", func(r *Request) { r.Agreement.NotBefore = r.Now.Add(beyond(r.Stage)) }, "agreement harbour-watch is not in force before"},
 	{"agreement-ended", func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-beyond(r.Stage)) }, "agreement harbour-watch ended"},
 	{"agreement-superseded", func(r *Request) { r.Newest = r.Agreement.Version + 1 }, "was replaced by version"},
+	{"agreement-superseded", func(r *Request) {
+		r.Newest, r.Begun = r.Agreement.Version+1, r.Manifest.Created
+	}, "was replaced by version 4 2026-11-23 09:12:44 UTC"},
+	{"sender-withdrawn", func(r *Request) { r.Withdrawn = []string{"alpha"} }, "the sender alpha has withdrawn from agreement harbour-watch"},
+	{"recipients-withdrawn", func(r *Request) { r.Withdrawn = []string{"charlie", "zulu"} }, "withdrawn from agreement harbour-watch: charlie, zulu"},
+	{"own-withdrawn", func(r *Request) { r.Withdrawn = []string{"bravo"} }, "bravo has withdrawn from agreement harbour-watch"},
+	{"approval-known", func(r *Request) { r.Agreement.ApprovalAbove = "SECRET" }, "wants approval above SECRET, which is not in the label scheme"},
+	{"two-keys", func(r *Request) { r.Agreement.ApprovalAbove = "TLP:GREEN" }, "label TLP:AMBER is above TLP:GREEN, and agreement harbour-watch wants a second person"},
 	{"purpose-listed", func(r *Request) { r.Manifest.Purpose = "gossip" }, "does not list the purpose gossip"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "TLP:PINK" }, "label TLP:PINK is not in the label scheme"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "tlp:amber" }, "label tlp:amber is not"},
@@ -87,7 +99,7 @@ func stages(t *testing.T, r rule) []Stage {
 	var list []Stage
 	switch scope := r.policy.AST().Action.(type) {
 	case ast.ScopeTypeAll:
-		return []Stage{Release, Accept, Open}
+		return []Stage{Release, Accept, Open, Approve}
 	case ast.ScopeTypeEq:
 		list = append(list, Stage(scope.Entity.ID))
 	case ast.ScopeTypeInSet:
@@ -129,6 +141,9 @@ func TestDecisionTable(t *testing.T) {
 					if !slices.Equal(d.Rules, []string{"base/" + rule.id}) || len(d.Reasons) != 1 || d.Permit {
 						t.Fatalf("permit %v, rules %v, expected a denial by base/%s alone\n%+v", d.Permit, d.Rules, rule.id, d.Reasons)
 					}
+					if d.Waits != (rule.id == "two-keys") {
+						t.Errorf("waits is %v", d.Waits)
+					}
 					if passing := rule.id == "charter-known" || rule.id == "created-before-now"; d.Transient != passing {
 						t.Errorf("transient is %v", d.Transient)
 					}
@@ -151,11 +166,11 @@ func TestDecisionTable(t *testing.T) {
 
 func mustLoad(t testing.TB) *set {
 	t.Helper()
-	s, err := loadBase()
-	if err != nil {
-		t.Fatal(err)
+	c := compile(setBase, baseText)
+	if c.err != nil {
+		t.Fatal(c.err)
 	}
-	return s
+	return c.set
 }
 
 // checked decides, and checks what holds of every decision.
@@ -171,7 +186,7 @@ func checked(t testing.TB, r Request) Decision {
 	if !d.Permit {
 		carried(t, d.Reasons)
 	}
-	if again, err := Replay(d.Record); !errors.Is(err, ErrNoFacts) && (err != nil || !again.Agrees() || again.Again.Permit != d.Permit) {
+	if again, err := Replay(d.Record, sources(r)); !errors.Is(err, ErrNoFacts) && (err != nil || !again.Agrees() || again.Again.Permit != d.Permit) {
 		t.Errorf("from its record the decision comes out as %v %v, %v: %s", again.Again.Permit, again.Again.Rules, err, d.Record)
 	}
 	return d
@@ -195,24 +210,37 @@ func TestGood(t *testing.T) {
 		stages []Stage
 		edit   func(*Request)
 	}{
-		"as it is":                     {[]Stage{Release, Accept, Open}, func(*Request) {}},
-		"one recipient":                {[]Stage{Release, Accept, Open}, func(r *Request) { r.Manifest.To = []string{"bravo"} }},
-		"a lower label":                {[]Stage{Release, Accept, Open}, func(r *Request) { r.Manifest.Label = "TLP:CLEAR" }},
-		"the highest label":            {[]Stage{Release, Accept, Open}, func(r *Request) { r.Manifest.Label, r.Agreement.Ceiling = "TLP:RED", "TLP:RED" }},
-		"shorter retention":            {[]Stage{Release, Accept, Open}, func(r *Request) { r.Manifest.RetainUntil = r.Manifest.DeliverBy }},
-		"the other purpose":            {[]Stage{Release, Accept, Open}, func(r *Request) { r.Manifest.Purpose = "exercise" }},
-		"first second of agreement":    {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now }},
-		"last second of agreement":     {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now }},
-		"at the deadline":              {[]Stage{Release, Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy }},
-		"our clock five minutes slow":  {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.Created.Add(-skew) }},
-		"our clock five minutes fast":  {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(skew) }},
-		"agreement just about to come": {[]Stage{Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now.Add(skew) }},
-		"agreement just over":          {[]Stage{Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-skew) }},
-		"co-recipient expelled":        {[]Stage{Accept, Open}, func(r *Request) { expel(r, "charlie") }},
-		"sender expelled since":        {[]Stage{Open}, func(r *Request) { expel(r, "alpha") }},
-		"agreement over since":         {[]Stage{Open}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-time.Second) }},
-		"after the deadline":           {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(day) }},
-		"last second of retention":     {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.RetainUntil }},
+		"on the way when a newer version began": {[]Stage{Accept}, func(r *Request) {
+			r.Newest, r.Begun = r.Agreement.Version+1, r.Manifest.Created.Add(time.Second)
+		}},
+		"on the way for long": {[]Stage{Accept}, func(r *Request) {
+			r.Newest, r.Begun = r.Agreement.Version+1, r.Manifest.Created.Add(time.Second)
+			r.Now, r.Manifest.DeliverBy = r.Begun.Add(limit.InFlight), r.Begun.Add(limit.InFlight)
+		}},
+		"another has withdrawn":        {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Withdrawn = []string{"zulu"} }},
+		"a co-recipient has withdrawn": {[]Stage{Accept, Open}, func(r *Request) { r.Withdrawn = []string{"charlie"} }},
+		"approved": {[]Stage{Release}, func(r *Request) {
+			r.Agreement.ApprovalAbove, r.Approver = "TLP:GREEN", &Person{Name: "anna", Roles: []string{Approver}}
+		}},
+		"at the level that needs no approval": {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Agreement.ApprovalAbove = "TLP:AMBER" }},
+		"as it is":                            {[]Stage{Release, Accept, Open, Approve}, func(*Request) {}},
+		"one recipient":                       {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.To = []string{"bravo"} }},
+		"a lower label":                       {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label = "TLP:CLEAR" }},
+		"the highest label":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label, r.Agreement.Ceiling = "TLP:RED", "TLP:RED" }},
+		"shorter retention":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.RetainUntil = r.Manifest.DeliverBy }},
+		"the other purpose":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Purpose = "exercise" }},
+		"first second of agreement":           {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now }},
+		"last second of agreement":            {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now }},
+		"at the deadline":                     {[]Stage{Release, Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy }},
+		"our clock five minutes slow":         {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.Created.Add(-skew) }},
+		"our clock five minutes fast":         {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(skew) }},
+		"agreement just about to come":        {[]Stage{Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now.Add(skew) }},
+		"agreement just over":                 {[]Stage{Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-skew) }},
+		"co-recipient expelled":               {[]Stage{Accept, Open}, func(r *Request) { expel(r, "charlie") }},
+		"sender expelled since":               {[]Stage{Open}, func(r *Request) { expel(r, "alpha") }},
+		"agreement over since":                {[]Stage{Open}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-time.Second) }},
+		"after the deadline":                  {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(day) }},
+		"last second of retention":            {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.RetainUntil }},
 	}
 	for name, e := range edits {
 		for _, stage := range e.stages {
@@ -221,7 +249,7 @@ func TestGood(t *testing.T) {
 				r := good(h, stage)
 				e.edit(&r)
 				d := checked(t, r)
-				if !d.Permit || !slices.Equal(d.Rules, []string{"base/" + string(stage)}) {
+				if !d.Permit || !slices.Equal(d.Rules, []string{"base/" + string(stage), "house/all"}) {
 					t.Errorf("permit %v, rules %v, reasons %+v", d.Permit, d.Rules, d.Reasons)
 				}
 			})
@@ -251,6 +279,21 @@ func TestAllReasonsAreReported(t *testing.T) {
 	}
 	if want := []string{"base/role-releaser", "base/recipients-standing", "base/recipients-party", "base/purpose-listed", "base/label-ceiling", "base/retention-maximum"}; !slices.Equal(d.Rules, want) {
 		t.Errorf("rules are %v, expected %v", d.Rules, want)
+	}
+}
+
+// Whoever released what waits is another person than whoever approves it, or only an approval is not all that it lacks.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, "alpha", "bravo", "charlie")
+	r := good(h, Release)
+	r.Agreement.ApprovalAbove = "TLP:GREEN"
+	if d := checked(t, r); !d.Waits || d.Permit {
+		t.Errorf("waits %v, rules %v", d.Waits, d.Rules)
+	}
+	r.Manifest.Purpose = "gossip"
+	if d := checked(t, r); d.Waits || len(d.Reasons) != 2 {
+		t.Errorf("waits %v, rules %v", d.Waits, d.Rules)
 	}
 }
 
@@ -323,21 +366,21 @@ func TestEvaluationErrorDenies(t *testing.T) {
 	h := newHistory(t, "alpha", "bravo", "charlie")
 	text := baseText + `@id("overflow") @reason("never said") @needs("y") forbid (principal, action, resource)
 		when { resource has level && resource.level + 9223372036854775807 > 0 };`
-	base, err := parseBase(text)
-	if err != nil {
-		t.Fatal(err)
+	base := compile(setBase, text)
+	if base.err != nil {
+		t.Fatal(base.err)
 	}
 	request, entities := facts(good(h, Release))
-	if verdict, diagnostic := cedar.Authorize(base, entities, request); verdict != cedar.Allow || len(diagnostic.Errors) != 1 {
+	if verdict, diagnostic := cedar.Authorize(base.set, entities, request); verdict != cedar.Allow || len(diagnostic.Errors) != 1 {
 		t.Fatalf("the engine says %v with the errors %v; the test proves nothing", verdict, diagnostic.Errors)
 	}
-	d := decide(base, nil, good(h, Release))
+	d := decide(base, good(h, Release))
 	if d.Permit || !slices.Equal(d.Rules, []string{"base/overflow"}) || len(d.Reasons) != 1 || !strings.Contains(d.Reasons[0].Text, "could not be evaluated") {
 		t.Fatalf("permit %v, rules %v, reasons %+v", d.Permit, d.Rules, d.Reasons)
 	}
 	carried(t, d.Reasons)
 	var rec record
-	if err := json.Unmarshal(d.Record, &rec); err != nil || len(rec.Failures) != 1 || !strings.HasPrefix(rec.Failures[0], "overflow: ") {
+	if err := json.Unmarshal(d.Record, &rec); err != nil || len(rec.Failures) != 1 || !strings.HasPrefix(rec.Failures[0], "base/overflow: ") {
 		t.Errorf("%v, failures %q", err, rec.Failures)
 	}
 	if _, words, _ := strings.Cut(rec.Failures[0], ": "); strings.Contains(d.Reasons[0].Text+d.Reasons[0].Needs, words) {
@@ -347,7 +390,7 @@ func TestEvaluationErrorDenies(t *testing.T) {
 	// An error and a violation are both reported.
 	r := good(h, Release)
 	r.Manifest.Purpose = "gossip"
-	if d := decide(base, nil, r); !slices.Equal(d.Rules, []string{"base/purpose-listed", "base/overflow"}) {
+	if d := decide(base, r); !slices.Equal(d.Rules, []string{"base/purpose-listed", "base/overflow"}) {
 		t.Errorf("rules %v", d.Rules)
 	}
 }
@@ -355,11 +398,11 @@ func TestEvaluationErrorDenies(t *testing.T) {
 // A permit that cannot be evaluated denies too, with another permit beside it or not.
 func TestEvaluationErrorOfPermitDenies(t *testing.T) {
 	t.Parallel()
-	base, err := parseBase(baseText + `@id("also") @reason("x") permit (principal, action, resource) when { resource has level && resource.level + 9223372036854775807 > 0 };`)
-	if err != nil {
-		t.Fatal(err)
+	base := compile(setBase, baseText+`@id("also") @reason("x") permit (principal, action, resource) when { resource has level && resource.level + 9223372036854775807 > 0 };`)
+	if base.err != nil {
+		t.Fatal(base.err)
 	}
-	d := decide(base, nil, good(newHistory(t, "alpha", "bravo", "charlie"), Release))
+	d := decide(base, good(newHistory(t, "alpha", "bravo", "charlie"), Release))
 	if d.Permit || !slices.Equal(d.Rules, []string{"base/also"}) {
 		t.Errorf("permit %v, rules %v", d.Permit, d.Rules)
 	}
@@ -373,11 +416,11 @@ func TestPolicyThatDoesNotLoadDenies(t *testing.T) {
 		"a second rule of an id": strings.Replace(baseText, `@id("label-ceiling")`, `@id("label-known")`, 1),
 		"a rule without @reason": strings.Replace(baseText, "@reason(\"label {label} is above the agreement's ceiling {ceiling}\")", "", 1),
 	} {
-		base, err := parseBase(text)
-		if err == nil {
+		base := compile(setBase, text)
+		if base.err == nil {
 			t.Fatalf("%s: it loads", name)
 		}
-		d := decide(base, err, good(h, Release))
+		d := decide(base, good(h, Release))
 		if d.Permit || !slices.Equal(d.Rules, []string{"base/policy-set"}) || len(d.Reasons) != 1 || !json.Valid(d.Record) {
 			t.Errorf("%s: %+v", name, d)
 		}
@@ -393,7 +436,7 @@ func TestFactsFitVocabulary(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHistory(t, "alpha", "bravo", "charlie")
-	for _, stage := range []Stage{Release, Accept, Open} {
+	for _, stage := range []Stage{Release, Accept, Open, Approve} {
 		for _, c := range cases {
 			r := good(h, stage)
 			if r.Person == nil {
@@ -432,7 +475,7 @@ func TestDecideConcurrently(t *testing.T) {
 
 func BenchmarkDecide(b *testing.B) {
 	h := newHistory(b, "alpha", "bravo", "charlie")
-	for _, stage := range []Stage{Release, Accept, Open} {
+	for _, stage := range []Stage{Release, Accept, Open, Approve} {
 		r := good(h, stage)
 		b.Run(string(stage), func(b *testing.B) {
 			b.ReportAllocs()

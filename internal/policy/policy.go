@@ -8,17 +8,20 @@
 //		return &fault.Error{Kind: fault.Refused, Text: "the policy does not permit it", Reasons: d.Reasons}
 //	}
 //
-// The rules are in base.cedar, written to be read. Nothing is permitted that no rule permits; one rule that forbids
-// outweighs all that permit; and a rule that cannot be evaluated denies, although the engine would skip it.
+// There are three sets of rules, and every one must permit: base, built in and the same for everybody; the agreement's own, part of the
+// text that its parties signed, which permits if there is none; and the house rules of the deciding member, which permit nothing if there
+// are none. In each, nothing is permitted that no rule permits; one rule that forbids outweighs all that permit; and a rule that cannot be
+// evaluated denies, although the engine would skip it. The base rules are in base.cedar, written to be read.
 //
 // The package does no I/O and takes the time as a parameter. All of it may be used concurrently.
 package policy
 
 import (
 	_ "embed"
-	"fmt"
+	"encoding/json"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
@@ -61,12 +64,6 @@ type Person struct {
 	TrainedUntil time.Time // zero: not trained
 }
 
-// House is a member's own rules. The zero value permits nothing.
-type House struct {
-	Text string // the files one after the other, each behind a line `// file: NAME`, in the order of their names
-	Hash statement.Hash
-}
-
 // Request is everything that a decision depends on.
 type Request struct {
 	Stage         Stage
@@ -90,26 +87,26 @@ type Request struct {
 // Decision is the answer. The zero value is a denial.
 type Decision struct {
 	Permit  bool
-	Rules   []string           // the rules that decided, as SET/ID, such as base/sender-party; never empty
-	Reasons []statement.Reason // why not, in the order of the rules; empty if permitted
+	Rules   []string           // the rules that decided, as SET/ID, such as base/sender-party; never empty. For ourselves: see Outward
+	Reasons []statement.Reason // why not, in the order of the rules; empty if permitted. For our own people: see Outward
 	// Transient says of a denial that waiting may cure all of it: a clock is wrong, or we have not seen a charter yet. A recipient
 	// answers it with an error that asks to try again, not with a signed refusal.
 	Transient bool
 	// Waits says of a denial at Release that the approval of a second person would cure all of it.
 	Waits bool
 	// Record is all of it as one JSON object of at most limit.Private bytes: what was asked, the facts, the outcome, and the
-	// SHA-256 of the policy text. It holds no content, but a person's name, so it goes into the log only as a commitment.
+	// SHA-256 of each policy text. It holds no content, but a person's name, so it goes into the log only as a commitment.
 	Record []byte
 }
 
-// The ids of denials that no rule of the text stands behind.
+// The ids of denials that no rule of the text stands behind, and what stands for all house rules towards others.
 const (
 	ruleUnloaded = "policy-set"      // the policy text itself does not load
 	ruleNothing  = "nothing-permits" // no rule permits it
 	ruleRecord   = "record-size"     // the facts are too large to be recorded
+	ruleMore     = "and-more"        // stands for the rules that forbid it beyond those that are named
+	ruleHouse    = "house-rules"
 )
-
-const baseName = "base"
 
 //go:embed base.cedar
 var baseText string
@@ -117,192 +114,136 @@ var baseText string
 //go:embed base.cedarschema
 var vocabularyText string
 
-// loadBase parses the embedded rules once.
-var loadBase = sync.OnceValues(func() (*set, error) { return parseBase(baseText) })
-
-func parseBase(text string) (*set, error) {
-	v, err := parseVocabulary("base.cedarschema", vocabularyText)
-	if err != nil {
-		return nil, err
-	}
-	return parseSet(baseName, text, v, values(Request{}))
-}
+// The policy sets, in the order in which they are asked.
+const (
+	setBase      = "base"
+	setAgreement = "agreement"
+	setHouse     = "house"
+)
 
 // Check loads the base rules and tells what is wrong with them. A node asks at its start, rather than deny everything later.
-func Check() error {
-	_, err := loadBase()
-	return err
-}
+func Check() error { return compile(setBase, baseText).err }
 
 // Decide decides. It never fails: whatever goes wrong is a denial with a reason.
-func Decide(r Request) Decision {
-	s, err := loadBase()
-	return decide(s, err, r)
-}
+func Decide(r Request) Decision { return decide(compile(setBase, baseText), r) }
 
-func decide(base *set, err error, r Request) Decision {
+func decide(base *compiled, r Request) Decision {
 	// A record holds whole seconds, and the decision must come out the same from it.
 	r.Now = r.Now.UTC().Truncate(time.Second)
-	if err != nil {
-		d := denial(ruleUnloaded, "the base policy of this program does not load, so nothing is permitted", "a sound copy of the program")
-		return d.recorded(r, statement.Hash{}, []string{err.Error()})
+	r.Begun = r.Begun.UTC().Truncate(time.Second)
+	r.recalled = recall(r)
+	sets := []*compiled{base}
+	if r.Agreement != nil && r.Agreement.Policy != "" {
+		sets = append(sets, compile(setAgreement, r.Agreement.Policy))
 	}
-	request, entities := facts(r)
-	verdict, diagnostic := cedar.Authorize(base, entities, request)
-	d := Decision{Permit: verdict == cedar.Allow && len(diagnostic.Errors) == 0}
-	var failures []string
-	if d.Permit {
-		for _, reason := range diagnostic.Reasons {
-			d.Rules = append(d.Rules, base.name+"/"+string(reason.PolicyID))
+	sets = append(sets, compile(setHouse, r.House.Text))
+	a := asked{Request: r}
+	a.request, a.entities = facts(r)
+	d := Decision{Permit: true}
+	var denials []finding
+	var failures, permits []string
+	for _, s := range sets {
+		if s.err != nil {
+			denials, failures = append(denials, unloaded(s)), append(failures, s.err.Error())
+			continue
 		}
+		verdict, diagnostic := cedar.Authorize(s.set, a.entities, a.request)
+		if verdict == cedar.Allow && len(diagnostic.Errors) == 0 {
+			permits = append(permits, s.name+"/"+string(diagnostic.Reasons[0].PolicyID))
+			continue
+		}
+		found, failed := a.explain(s.set, diagnostic, verdict)
+		denials, failures = append(denials, found...), append(failures, failed...)
+	}
+	if len(denials) == 0 {
+		d.Rules = permits
 	} else {
-		d, failures = explain(base, diagnostic, verdict, r)
+		d = denied(denials, r.Stage)
 	}
-	return d.recorded(r, base.hash, failures)
+	return d.recorded(r, sets, failures)
 }
 
-// explain turns the engine's diagnostic into reasons, in the order of the rules.
-func explain(base *set, diagnostic cedar.Diagnostic, verdict cedar.Decision, r Request) (d Decision, failures []string) {
-	filled := values(r)
-	failed := map[cedar.PolicyID]bool{}
-	for _, e := range diagnostic.Errors {
-		failed[e.PolicyID] = true
-		failures = append(failures, fmt.Sprintf("%s: %s", e.PolicyID, e.Message))
-	}
-	violated := map[cedar.PolicyID]bool{}
-	if verdict == cedar.Deny {
-		for _, reason := range diagnostic.Reasons {
-			violated[reason.PolicyID] = true
-		}
-	}
-	d.Transient = true
-	for i := range base.rules {
-		rule := &base.rules[i]
-		id := cedar.PolicyID(rule.id)
-		switch {
-		case failed[id]:
-			d.Transient = false
-			// What exactly failed is for the record: the other side learns only that it did.
-			d.deny(base.name, rule.id, "rule "+rule.id+" could not be evaluated, and what cannot be judged is not permitted",
-				"a policy whose rules can all be evaluated; the decision record says what failed")
-		case violated[id]:
-			d.Transient = d.Transient && rule.transient
-			d.deny(base.name, rule.id, sentence(rule.reason, filled), sentence(rule.needs, filled))
-		}
-	}
-	if len(d.Reasons) == 0 {
-		d.Transient = false
-		d.deny(base.name, ruleNothing, sentence("no rule permits {stage} here", filled), "one of the stages release, accept and open")
-	}
-	return d, failures
+// finding is one reason against it.
+type finding struct {
+	statement.Reason
+	transient bool // waiting may cure it
+	approval  bool // the approval of a second person cures it
 }
 
-func denial(rule, text, needs string) Decision {
-	var d Decision
-	d.deny(baseName, rule, text, needs)
+// denied makes the decision of what was found. There may be more to say than a leaf and a receipt can hold: then the rest is counted.
+func denied(found []finding, stage Stage) Decision {
+	d := Decision{Transient: true, Waits: stage == Release}
+	names, text := 0, 0
+	for i, f := range found {
+		d.Transient = d.Transient && f.transient
+		d.Waits = d.Waits && f.approval
+		rule := f.Set + "/" + f.Rule
+		names, text = names+len(rule)+len(`"",`), text+len(f.Text)+len(f.Needs)
+		if i > 0 && (len(d.Rules) == limit.Reasons-1 && i < len(found)-1 || names > limit.RuleNames || text > limit.ReasonsText) {
+			rest := len(found) - i
+			for _, f := range found[i:] {
+				d.Transient, d.Waits = d.Transient && f.transient, d.Waits && f.approval
+			}
+			f = finding{Reason: statement.Reason{Set: setBase, Rule: ruleMore, Text: "rules beyond these that do not permit it: " + strconv.Itoa(rest),
+				Needs: "first what is named here; then ask again"}}
+			d.Rules, d.Reasons = append(d.Rules, f.Set+"/"+f.Rule), append(d.Reasons, f.Reason)
+			break
+		}
+		d.Rules, d.Reasons = append(d.Rules, rule), append(d.Reasons, f.Reason)
+	}
 	return d
 }
 
-func (d *Decision) deny(set, rule, text, needs string) {
-	d.Permit = false
-	d.Rules = append(d.Rules, set+"/"+rule)
-	d.Reasons = append(d.Reasons, statement.Reason{Set: set, Rule: rule, Text: text, Needs: needs})
+func unloaded(s *compiled) finding {
+	f := finding{Reason: statement.Reason{Set: s.name, Rule: ruleUnloaded}}
+	switch s.name {
+	case setBase:
+		f.Text, f.Needs = "the base policy of this program does not load, so nothing is permitted", "a sound copy of the program"
+	case setAgreement:
+		f.Text, f.Needs = "the policy of the agreement does not load, so nothing is permitted", "an agreement whose policy loads"
+	default:
+		// Somebody is editing them, or soon will: a document that comes meanwhile is not refused for good.
+		f.Text, f.Needs = clip("the house rules do not load, so nothing is permitted: "+word(s.err.Error()), limit.Line), "house rules that `entente policy check` finds sound"
+		f.transient = true
+	}
+	return f
 }
 
-// facts gives the rules what base.cedarschema promises them.
-func facts(r Request) (cedar.Request, cedar.EntityMap) {
-	m := r.Manifest
-	document := cedar.RecordMap{
-		"id": cedar.String(m.ID), "from": cedar.String(m.From), "to": stringSet(m.To),
-		"charter": cedar.String(m.Charter.String()), "agreement": cedar.String(m.Agreement), "agreement_sha256": cedar.String(m.AgreementHash.String()),
-		"purpose": cedar.String(m.Purpose), "label": cedar.String(m.Label),
-		"created": cedar.NewDatetime(m.Created), "deliver_by": cedar.NewDatetime(m.DeliverBy), "retain_until": cedar.NewDatetime(m.RetainUntil),
-		"released_by": cedar.String(m.ReleasedBy),
-	}
-	if level, ok := Rank(m.Label); ok {
-		document["level"] = cedar.Long(level)
-	}
-	earliest, latest := r.Now, r.Now
-	if r.Stage == Accept {
-		earliest, latest = r.Now.Add(-limit.ClockSkew), r.Now.Add(limit.ClockSkew)
-	}
-	context := cedar.RecordMap{
-		"self": cedar.String(r.Self), "alliance": cedar.String(alliance(r)), "charter_known": cedar.Boolean(charterKnown(r)), "newest_version": cedar.Long(r.Newest),
-		"in_good_standing": stringSet(goodStanding(r)), "earliest": cedar.NewDatetime(earliest), "latest": cedar.NewDatetime(latest),
-	}
-	if a := r.Agreement; a != nil {
-		context["agreement"] = agreementFacts(a, r.AgreementHash)
-	}
-	principal, attributes := principalOf(r)
-	resource := cedar.NewEntityUID("Document", cedar.String(m.From+"/"+m.ID))
-	action := cedar.NewEntityUID("Action", cedar.String(r.Stage))
-	return cedar.Request{Principal: principal, Action: action, Resource: resource, Context: cedar.NewRecord(context)},
-		cedar.EntityMap{
-			principal: {UID: principal, Attributes: cedar.NewRecord(attributes)},
-			resource:  {UID: resource, Attributes: cedar.NewRecord(document)},
+// Outward is what others may learn of the decision: other members in receipts, and whoever reads the log. What the base rules and the
+// agreement say, they know; of the house rules they learn only that these said no, or yes. self is the deciding member.
+func (d Decision) Outward(self string) (rules []string, reasons []statement.Reason) {
+	for _, rule := range d.Rules {
+		if strings.HasPrefix(rule, setHouse+"/") {
+			rule = setHouse + "/" + ruleHouse
+			if slices.Contains(rules, rule) {
+				continue
+			}
 		}
+		rules = append(rules, rule)
+	}
+	hidden := false
+	for _, reason := range d.Reasons {
+		if reason.Set == setHouse {
+			if hidden {
+				continue
+			}
+			hidden = true
+			reason = statement.Reason{Set: setHouse, Rule: ruleHouse, Text: "the rules of " + word(self) + " itself do not permit it", Needs: "ask " + word(self)}
+		}
+		reasons = append(reasons, reason)
+	}
+	return rules, reasons
 }
 
-func agreementFacts(a *statement.Agreement, hash statement.Hash) cedar.Record {
-	terms := cedar.RecordMap{
-		"name": cedar.String(a.Name), "version": cedar.Long(a.Version), "sha256": cedar.String(hash.String()), "alliance": cedar.String(a.Alliance.String()),
-		"parties": stringSet(a.Parties), "purposes": stringSet(a.Purposes),
-		"retain_max": cedar.NewDurationFromMillis(a.RetainDays * (24 * time.Hour).Milliseconds()),
-		"not_before": cedar.NewDatetime(a.NotBefore), "not_after": cedar.NewDatetime(a.NotAfter),
-	}
-	if level, ok := Rank(a.Ceiling); ok {
-		terms["ceiling"] = cedar.Long(level)
-	}
-	return cedar.NewRecord(terms)
-}
-
-// principalOf is who acts: the node when it accepts, else a person; without one, somebody who has no role.
-func principalOf(r Request) (cedar.EntityUID, cedar.RecordMap) {
-	if r.Stage == Accept {
-		return cedar.NewEntityUID("Node", cedar.String(r.Self)), nil
-	}
-	var id string
-	var roles []string
-	if r.Person != nil {
-		id, roles = "spiffe://"+r.Self+"/person/"+r.Person.Name, r.Person.Roles
-	}
-	return cedar.NewEntityUID("Person", cedar.String(id)), cedar.RecordMap{"spiffe_id": cedar.String(id), "roles": stringSet(roles)}
-}
-
-func stringSet(list []string) cedar.Set {
-	values := make([]cedar.Value, len(list))
-	for i, s := range list {
-		values[i] = cedar.String(s)
-	}
-	return cedar.NewSet(values...)
-}
-
-func alliance(r Request) string {
-	if r.recalled != nil {
-		return r.recalled.alliance
-	}
-	if r.History == nil {
-		return ""
-	}
-	return r.History.Alliance().String()
-}
-
-func charterKnown(r Request) bool {
-	if r.recalled != nil {
-		return r.recalled.charterKnown
-	}
-	return r.History != nil && r.History.Knows(r.Manifest.Charter)
-}
-
-// goodStanding lists those concerned that are members in good standing: the sender, the recipients and ourselves.
-func goodStanding(r Request) []string {
-	if r.recalled != nil {
-		return r.recalled.goodStanding
-	}
-	if r.History == nil {
+// House gives the reasons of the house rules as JSON, which stay at home; nil if there are none.
+func (d Decision) House() []byte {
+	list := slices.DeleteFunc(slices.Clone(d.Reasons), func(r statement.Reason) bool { return r.Set != setHouse })
+	if len(list) == 0 {
 		return nil
 	}
-	concerned := append([]string{r.Manifest.From, r.Self}, r.Manifest.To...)
-	slices.Sort(concerned)
-	return slices.DeleteFunc(slices.Compact(concerned), func(name string) bool { return !r.History.InGoodStanding(name) })
+	b, err := json.Marshal(list)
+	if err != nil {
+		return nil // strings always can be
+	}
+	return b
 }

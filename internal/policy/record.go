@@ -19,9 +19,13 @@ type record struct {
 	Manifest     recordManifest   `json:"manifest"`
 	Agreement    *recordAgreement `json:"agreement,omitempty"`
 	Newest       int64            `json:"newest_version"`
+	Begun        string           `json:"newest_begun,omitempty"`
+	Withdrawn    []string         `json:"withdrawn,omitempty"`
+	Approver     *recordPerson    `json:"approver,omitempty"`
 	Alliance     string           `json:"alliance_sha256"`
 	CharterKnown bool             `json:"charter_known"`
 	GoodStanding []string         `json:"in_good_standing"`
+	Places       recordPlaces     `json:"jurisdictions"`
 	outcome
 }
 
@@ -35,8 +39,17 @@ type outcome struct {
 }
 
 type recordPerson struct {
-	Name  string   `json:"name"`
-	Roles []string `json:"roles"`
+	Name         string   `json:"name"`
+	Roles        []string `json:"roles"`
+	Labels       []string `json:"labels,omitempty"`
+	TrainedUntil string   `json:"trained_until,omitempty"`
+}
+
+type recordPlaces struct {
+	From  string   `json:"from,omitempty"`
+	To    []string `json:"to,omitempty"`
+	Self  string   `json:"self,omitempty"`
+	Store string   `json:"store,omitempty"`
 }
 
 type recordManifest struct {
@@ -55,17 +68,19 @@ type recordManifest struct {
 	ReleasedBy    string         `json:"released_by"`
 }
 
+// recordAgreement has the terms by which most is decided. Its policy and its label schemes are in the text that the hash names.
 type recordAgreement struct {
-	Hash       statement.Hash `json:"sha256"`
-	Name       string         `json:"name"`
-	Version    int64          `json:"version"`
-	Alliance   statement.Hash `json:"alliance_sha256"`
-	Parties    []string       `json:"parties"`
-	Purposes   []string       `json:"purposes"`
-	Ceiling    string         `json:"label_ceiling"`
-	RetainDays int64          `json:"retain_days_max"`
-	NotBefore  string         `json:"not_before"`
-	NotAfter   string         `json:"not_after"`
+	Hash          statement.Hash `json:"sha256"`
+	Name          string         `json:"name"`
+	Version       int64          `json:"version"`
+	Alliance      statement.Hash `json:"alliance_sha256"`
+	Parties       []string       `json:"parties"`
+	Purposes      []string       `json:"purposes"`
+	Ceiling       string         `json:"label_ceiling"`
+	ApprovalAbove string         `json:"approval_above,omitempty"`
+	RetainDays    int64          `json:"retain_days_max"`
+	NotBefore     string         `json:"not_before"`
+	NotAfter      string         `json:"not_after"`
 }
 
 type recordPolicy struct {
@@ -75,33 +90,42 @@ type recordPolicy struct {
 
 // recorded gives the decision with its record. Facts that do not fit are denied: there is no decision without evidence.
 // Only a person's own input, before it was checked, can be that large; everything signed is bounded.
-func (d Decision) recorded(r Request, policies statement.Hash, failures []string) Decision {
-	out := outcome{Permit: d.Permit, Rules: d.Rules, Reasons: d.Reasons, Failures: failures, Policies: []recordPolicy{{baseName, policies}}}
+func (d Decision) recorded(r Request, sets []*compiled, failures []string) Decision {
+	out := outcome{Permit: d.Permit, Rules: d.Rules, Reasons: d.Reasons, Failures: failures}
+	for _, s := range sets {
+		out.Policies = append(out.Policies, recordPolicy{s.name, s.hash})
+	}
 	if b, err := encode(newRecord(r, out)); err == nil && len(b) <= limit.Private {
 		d.Record = b
 		return d
 	}
-	d = denial(ruleRecord, "what the request says is too long to be recorded, and nothing happens without a record", "shorter values in the request")
+	d = denied([]finding{{Reason: statement.Reason{Set: setBase, Rule: ruleRecord, Needs: "shorter values in the request",
+		Text: "what the request says is too long to be recorded, and nothing happens without a record"}}}, r.Stage)
 	out = outcome{Rules: d.Rules, Reasons: d.Reasons, Policies: out.Policies}
 	d.Record, _ = encode(record{Version: 1, Stage: Stage(word(string(r.Stage))), Now: instant(r.Now), Self: word(r.Self), outcome: out})
 	return d
 }
 
 func newRecord(r Request, out outcome) record {
-	m := r.Manifest
-	rec := record{Version: 1, Stage: r.Stage, Now: instant(r.Now), Self: r.Self, Newest: r.Newest, Alliance: alliance(r), CharterKnown: charterKnown(r),
-		GoodStanding: goodStanding(r), outcome: out,
+	m, c := r.Manifest, recall(r)
+	rec := record{Version: 1, Stage: r.Stage, Now: instant(r.Now), Self: r.Self, Person: newRecordPerson(r.Person), Approver: newRecordPerson(r.Approver),
+		Newest: r.Newest, Begun: maybe(r.Begun), Withdrawn: r.Withdrawn, Alliance: c.alliance, CharterKnown: c.charterKnown, GoodStanding: c.goodStanding,
+		Places: recordPlaces{c.jurisdictionFrom, c.jurisdictionTo, c.jurisdictionSelf, r.Store}, outcome: out,
 		Manifest: recordManifest{Core: m.Core(), ID: m.ID, From: m.From, To: m.To, Charter: m.Charter, Agreement: m.Agreement,
 			AgreementHash: m.AgreementHash, Purpose: m.Purpose, Label: m.Label, Created: instant(m.Created), DeliverBy: instant(m.DeliverBy),
 			RetainUntil: instant(m.RetainUntil), ReleasedBy: m.ReleasedBy}}
-	if r.Person != nil {
-		rec.Person = &recordPerson{r.Person.Name, r.Person.Roles}
-	}
 	if a := r.Agreement; a != nil {
-		rec.Agreement = &recordAgreement{r.AgreementHash, a.Name, a.Version, a.Alliance, a.Parties, a.Purposes, a.Ceiling, a.RetainDays,
+		rec.Agreement = &recordAgreement{r.AgreementHash, a.Name, a.Version, a.Alliance, a.Parties, a.Purposes, a.Ceiling, a.ApprovalAbove, a.RetainDays,
 			instant(a.NotBefore), instant(a.NotAfter)}
 	}
 	return rec
+}
+
+func newRecordPerson(p *Person) *recordPerson {
+	if p == nil {
+		return nil
+	}
+	return &recordPerson{p.Name, p.Roles, p.Labels, maybe(p.TrainedUntil)}
 }
 
 func encode(rec record) ([]byte, error) {
@@ -131,6 +155,14 @@ func encodeAgain(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(again.Bytes(), []byte("\n")), nil
+}
+
+// maybe is instant where a time may be none.
+func maybe(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return instant(t)
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -57,7 +57,7 @@ func TestRecord(t *testing.T) {
 		!slices.Equal(rec.GoodStanding, []string{"alpha", "bravo", "charlie"}) || !rec.Permit || !slices.Equal(rec.Rules, d.Rules) {
 		t.Errorf("record %s", d.Record)
 	}
-	if want := []recordPolicy{{"base", statement.HashBytes([]byte(baseText))}}; !slices.Equal(rec.Policies, want) {
+	if want := []recordPolicy{{"base", statement.HashBytes([]byte(baseText))}, {"house", open.Hash}}; !slices.Equal(rec.Policies, want) {
 		t.Errorf("policies %v, expected %v", rec.Policies, want)
 	}
 	if strings.Contains(string(d.Record), "commitment") {

@@ -13,9 +13,9 @@ import (
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, "alpha", "bravo", "charlie")
-	for _, stage := range []Stage{Release, Accept, Open} {
+	for _, stage := range []Stage{Release, Accept, Open, Approve} {
 		r := good(h, stage)
-		p, err := Replay(Decide(r).Record)
+		p, err := Replay(Decide(r).Record, sources(r))
 		if err != nil || !p.Agrees() || !p.Again.Permit || p.Core != r.Manifest.Core() {
 			t.Fatalf("%s: %+v, %v", stage, p, err)
 		}
@@ -24,6 +24,7 @@ func TestReplay(t *testing.T) {
 			t.Errorf("%s: the request was rebuilt as %+v", stage, p.Request)
 		}
 	}
+	from := sources(good(h, Release))
 	permitted := string(Decide(good(h, Release)).Record)
 	denied := good(h, Release)
 	denied.Manifest.Label = "TLP:RED"
@@ -32,9 +33,9 @@ func TestReplay(t *testing.T) {
 		bad              string // of the error; none if the replay must come out differently
 	}{
 		"denied, made to look permitted": {string(Decide(denied).Record), `"permit":false`, `"permit":true`, ""},
-		"permitted by another rule":      {permitted, `["base/release"]`, `["base/open"]`, ""},
+		"permitted by another rule":      {permitted, `["base/release","house/all"]`, `["base/open","house/all"]`, ""},
 		"another label":                  {permitted, `"label":"TLP:AMBER"`, `"label":"TLP:RED"`, ""},
-		"another standing":               {permitted, `["alpha","bravo","charlie"],"permit"`, `["alpha","bravo"],"permit"`, ""},
+		"another standing":               {permitted, `["alpha","bravo","charlie"],"jurisdictions"`, `["alpha","bravo"],"jurisdictions"`, ""},
 		"another time":                   {permitted, `"now":"2026`, `"now":"2036`, ""},
 		"no person":                      {permitted, `"person":{"name":"alice","roles":["reader","releaser"]},`, ``, ""},
 		"another policy":                 {permitted, `"policies":[{"set":"base","sha256":"`, `"policies":[{"set":"base","sha256":"00`, "is not a SHA-256"},
@@ -48,7 +49,7 @@ func TestReplay(t *testing.T) {
 		if changed == test.record {
 			t.Fatalf("%s: nothing changed in %s", name, changed)
 		}
-		p, err := Replay([]byte(changed))
+		p, err := Replay([]byte(changed), from)
 		switch {
 		case test.bad == "" && (err != nil || p.Agrees()):
 			t.Errorf("%s: agrees %v, %v", name, p.Agrees(), err)
@@ -56,8 +57,8 @@ func TestReplay(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	other := bytes.Replace([]byte(permitted), []byte(`"policies":[{"set":"base"`), []byte(`"policies":[{"set":"house"`), 1)
-	if p, err := Replay(other); !errors.Is(err, ErrOtherPolicy) || !p.Recorded.Permit {
+	other := bytes.Replace([]byte(permitted), []byte(`"policies":[{"set":"base"`), []byte(`"policies":[{"set":"basis"`), 1)
+	if p, err := Replay(other, from); !errors.Is(err, ErrOtherPolicy) || !p.Recorded.Permit {
 		t.Errorf("another policy set: %+v, %v", p, err)
 	}
 }
@@ -69,19 +70,19 @@ func TestReplayOfFractions(t *testing.T) {
 	r := good(h, Release)
 	r.Now = r.Agreement.NotAfter.Add(time.Second / 2)
 	r.Manifest.Created, r.Manifest.DeliverBy, r.Manifest.RetainUntil = r.Now.Truncate(time.Second), r.Now.Add(day).Truncate(time.Second), r.Now.Add(2*day).Truncate(time.Second)
-	if p, err := Replay(Decide(r).Record); err != nil || !p.Agrees() {
+	if p, err := Replay(Decide(r).Record, sources(r)); err != nil || !p.Agrees() {
 		t.Errorf("recorded %v, again %v, %v", p.Recorded.Rules, p.Again.Rules, err)
 	}
 }
 
 func FuzzReplay(f *testing.F) {
 	h := newHistory(f, "alpha", "bravo", "charlie")
-	for _, stage := range []Stage{Release, Accept, Open} {
+	for _, stage := range []Stage{Release, Accept, Open, Approve} {
 		f.Add(Decide(good(h, stage)).Record)
 	}
 	f.Add([]byte(`{"v":1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := Replay(b)
+		p, err := Replay(b, Sources{})
 		if err == nil && p.Agrees() && p.Again.Permit != p.Recorded.Permit {
 			t.Errorf("agrees, and differs: %s", b)
 		}

@@ -3,10 +3,12 @@ package policy
 import (
 	"fmt"
 	"iter"
-	"slices"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"entente.example/internal/statement"
 )
@@ -15,7 +17,6 @@ import (
 // needs, and asks only for what the vocabulary knows. It never changes, so it may be used concurrently.
 type set struct {
 	name  string // base
-	hash  statement.Hash
 	rules []rule // in the order of the text
 }
 
@@ -27,35 +28,92 @@ type rule struct {
 	policy *cedar.Policy
 	// transient says that waiting may cure what the rule forbids (@transient is there, with whatever text).
 	transient bool
+	// approval says that the approval of a second person lifts what the rule forbids (@approval is there, with whatever text).
+	approval bool
 }
 
 func (r *rule) forbids() bool { return r.policy.Effect() == cedar.Forbid }
 
+// asksForApprover tells whether the rule looks for an approver; without that, none could lift it.
+func (r *rule) asksForApprover() (asks bool) {
+	for _, c := range r.policy.AST().Conditions {
+		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+			if has, ok := n.(ast.NodeTypeHas); ok && has.Value == "approver" {
+				asks = true
+			}
+			return !asks
+		})
+	}
+	return asks
+}
+
 // parseSet reads a policy text. The text may come from a stranger: size and nesting are counted before it is parsed.
 // known are the names of the placeholders that a rule may use. Errors name the file and the line.
 func parseSet(name, text string, vocabulary *vocabulary, known map[string]string) (*set, error) {
-	file := name + ".cedar"
-	if err := bounded([]byte(text)); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+	if line, err := bounded([]byte(text)); err != nil {
+		return nil, fmt.Errorf("%s: %w", place(name, text, line), err)
 	}
-	list, err := cedar.NewPolicyListFromBytes(file, []byte(text))
+	list, err := cedar.NewPolicyListFromBytes(name, []byte(text))
 	if err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+		line, words := syntaxError(err)
+		return nil, fmt.Errorf("%s: it is not Cedar: %s", place(name, text, line), words)
 	}
-	s := &set{name: name, hash: statement.HashBytes([]byte(text))}
+	s := &set{name: name, rules: make([]rule, 0, len(list))}
+	seen := make(map[string]bool, len(list))
 	for _, p := range list {
 		notes := p.Annotations()
 		r := rule{id: string(notes["id"]), reason: string(notes["reason"]), needs: string(notes["needs"]), policy: p}
 		_, r.transient = notes["transient"]
-		if err := s.check(r, vocabulary, known); err != nil {
-			return nil, fmt.Errorf("parse %s, line %d: %w", file, p.Position().Line, err)
+		_, r.approval = notes["approval"]
+		err := s.check(r, vocabulary, known)
+		if err == nil && seen[r.id] {
+			err = fmt.Errorf("a second rule has the @id %q", r.id)
 		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", place(name, text, p.Position().Line), err)
+		}
+		seen[r.id] = true
 		s.rules = append(s.rules, r)
 	}
-	if len(s.rules) == 0 {
-		return nil, fmt.Errorf("parse %s: it has no rules, and so permits nothing", file)
+	// House rules may be none: that is a member that permits nothing.
+	if len(s.rules) == 0 && name != setHouse {
+		return nil, fmt.Errorf("%s: it has no rules, and so permits nothing", place(name, text, 0))
 	}
 	return s, nil
+}
+
+// place names the file and the line of a place in a set's text. 0 is no line.
+func place(set, text string, line int) string {
+	file := set + ".cedar"
+	switch set {
+	case setHouse: // its text is several files, each behind its mark
+		file = "the house rules"
+		lines := strings.SplitAfterN(text, "\n", line+1)
+		for i := min(line, len(lines)) - 1; i >= 0; i-- {
+			if name, ok := strings.CutPrefix(lines[i], fileMark); ok {
+				file, line = strings.TrimSuffix(name, "\n"), line-i-1
+				break
+			}
+		}
+	case setAgreement:
+		file = "the agreement's policy"
+	}
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s, line %d", file, line)
+}
+
+var syntaxPlace = regexp.MustCompile(`parse error at [^ ]*?([0-9]+):[0-9]+ `)
+
+// syntaxError takes the line out of what the parser says, and cuts the rest to something that people read.
+func syntaxError(err error) (line int, words string) {
+	words = err.Error()
+	if m := syntaxPlace.FindStringSubmatchIndex(words); m != nil {
+		line, _ = strconv.Atoi(words[m[2]:m[3]])
+		words = "at " + words[m[1]:]
+	}
+	return line, clip(words, 200)
 }
 
 // check judges one rule. The engine numbers rules by their place; names are ours, and so is the demand that they differ.
@@ -66,14 +124,14 @@ func (s *set) check(r rule, vocabulary *vocabulary, known map[string]string) err
 	if err := statement.ValidName(r.id); err != nil {
 		return fmt.Errorf("@id: %w", err)
 	}
-	if slices.ContainsFunc(s.rules, func(other rule) bool { return other.id == r.id }) {
-		return fmt.Errorf("a second rule has the @id %q", r.id)
-	}
 	if r.reason == "" {
 		return fmt.Errorf("rule %q has no @reason", r.id)
 	}
 	if r.needs == "" && r.forbids() {
 		return fmt.Errorf("rule %q has no @needs", r.id)
+	}
+	if r.approval && !(r.forbids() && r.asksForApprover()) {
+		return fmt.Errorf("rule %q has @approval, which is for a rule that forbids and ends with `unless { context has approver }`", r.id)
 	}
 	for _, template := range []string{r.reason, r.needs} {
 		if _, err := fill(template, known); err != nil {

@@ -30,7 +30,7 @@ func TestBaseLoads(t *testing.T) {
 			permits = append(permits, r.id)
 		}
 	}
-	if want := []string{"release", "accept", "open"}; !slices.Equal(permits, want) {
+	if want := []string{"release", "accept", "open", "approve"}; !slices.Equal(permits, want) {
 		t.Errorf("permits are %v, expected one for each stage, %v", permits, want)
 	}
 	if len(base.rules) < 20 {
@@ -41,20 +41,22 @@ func TestBaseLoads(t *testing.T) {
 // A rule that covers fewer stages than it should is a hole that the decision table cannot see, for it asks the rules.
 func TestStages(t *testing.T) {
 	t.Parallel()
-	crossing, recipient := []Stage{Release, Accept}, []Stage{Accept, Open}
+	crossing, recipient, sender := []Stage{Release, Accept, Approve}, []Stage{Accept, Open}, []Stage{Release, Approve}
 	limited := map[string][]Stage{
-		"release": {Release}, "accept": {Accept}, "open": {Open},
-		"role-releaser": {Release}, "role-reader": {Open}, "releaser-named": {Release}, "sender-here": {Release}, "recipient-here": recipient,
-		"sender-standing": crossing, "recipients-standing": {Release}, "own-standing": recipient,
+		"release": {Release}, "accept": {Accept}, "open": {Open}, "approve": {Approve},
+		"role-releaser": {Release}, "role-reader": {Open}, "role-approver": {Approve}, "not-your-own": {Approve}, "another-approver": {Release},
+		"releaser-named": {Release}, "sender-here": sender, "recipient-here": recipient,
+		"sender-standing": crossing, "recipients-standing": sender, "own-standing": recipient,
 		"agreement-superseded": crossing, "agreement-begun": crossing, "agreement-ended": crossing,
+		"sender-withdrawn": crossing, "recipients-withdrawn": sender, "own-withdrawn": {Accept}, "two-keys": {Release},
 		"created-before-now": crossing, "deadline": crossing, "retention-ended": {Open},
 	}
 	for _, r := range mustLoad(t).rules {
 		want, ok := limited[r.id]
 		if !ok {
-			want = []Stage{Release, Accept, Open}
+			want = []Stage{Release, Accept, Open, Approve}
 		}
-		if got := stages(t, r); !slices.Equal(got, want) {
+		if got := stages(t, r); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
 			t.Errorf("rule %s covers %v, expected %v", r.id, got, want)
 		}
 	}
@@ -81,7 +83,7 @@ func TestParseSetRefuses(t *testing.T) {
 		"unlike things added":    {permitAll + ` when { resource.label + 1 == 3 };`, "type"},
 		"unknown action":         {`@id("a") @reason("r") permit (principal, action == Action::"export", resource);`, "export"},
 		"unknown principal":      {`@id("a") @reason("r") permit (principal is Robot, action, resource);`, "Robot"},
-		"not Cedar":              {"permit everything;", "parse error"},
+		"not Cedar":              {"permit everything;", "it is not Cedar"},
 		"not UTF-8":              {permitAll + ` when { resource.label == "` + "\xff" + `" };`, "UTF-8"},
 		"too deep":               {permitAll + " when { " + nest(65) + " };", "nested more than 64 deep"},
 		"too large":              {permitAll + ";" + strings.Repeat(" ", limit.Policy), "at most 65536 are allowed"},

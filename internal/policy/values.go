@@ -26,7 +26,10 @@ func values(r Request) map[string]string {
 	if r.Person != nil {
 		person = r.Person.Name
 	}
-	allianceName, standing := "", goodStanding(r)
+	allianceName, approver, c := "", "nobody", recall(r)
+	if r.Approver != nil {
+		approver = r.Approver.Name
+	}
 	if r.History != nil {
 		allianceName = r.History.Name()
 	}
@@ -34,18 +37,28 @@ func values(r Request) map[string]string {
 		"stage":            word(string(r.Stage)),
 		"self":             word(r.Self),
 		"person":           word(person),
+		"approver":         word(approver),
+		"trained_until":    until(r.Person),
+		"clearance":        clearance(r.Person),
 		"now":              moment(r.Now),
 		"skew":             fmt.Sprintf("%.0f minutes", limit.ClockSkew.Minutes()),
 		"alliance":         word(allianceName),
 		"from":             word(m.From),
 		"to":               words(m.To),
-		"absent":           words(without(m.To, standing)),
+		"absent":           words(without(m.To, c.goodStanding)),
 		"strangers":        words(without(m.To, a.Parties)),
 		"charter":          m.Charter.Short(),
 		"agreement":        word(m.Agreement),
 		"agreement_sha256": m.AgreementHash.Short(),
 		"version":          strconv.FormatInt(a.Version, 10),
 		"newest_version":   strconv.FormatInt(r.Newest, 10),
+		"newest_begun":     moment(r.Begun),
+		"withdrawn":        words(r.Withdrawn),
+		"approval_above":   word(a.ApprovalAbove),
+		"jurisdiction":     word(c.jurisdictionSelf),
+		"from_in":          word(c.jurisdictionFrom),
+		"to_in":            words(c.jurisdictionTo),
+		"store_in":         word(r.Store),
 		"purpose":          word(m.Purpose),
 		"purposes":         words(a.Purposes),
 		"label":            word(m.Label),
@@ -60,6 +73,22 @@ func values(r Request) map[string]string {
 		"not_before":       moment(a.NotBefore),
 		"not_after":        moment(a.NotAfter),
 	}
+}
+
+// until is when somebody's training ends.
+func until(p *Person) string {
+	if p == nil || p.TrainedUntil.IsZero() {
+		return "(never)"
+	}
+	return moment(p.TrainedUntil)
+}
+
+// clearance lists somebody's highest labels.
+func clearance(p *Person) string {
+	if p == nil {
+		return words(nil)
+	}
+	return words(p.Labels)
 }
 
 func without(list, those []string) []string {

@@ -52,11 +52,20 @@ func newHistory(t testing.TB, names ...string) *member.History {
 	return h
 }
 
+// open is house rules that permit all.
+var open = func() House {
+	h, err := NewHouse(map[string]string{"policy/house.cedar": permitAll + ";\n"})
+	if err != nil {
+		panic(err)
+	}
+	return h
+}()
+
 // good is a request that every rule permits, fresh for each case to spoil.
 func good(h *member.History, stage Stage) Request {
 	hash := statement.HashBytes([]byte("agreement"))
 	r := Request{
-		Stage: stage, History: h, Self: "alpha", Now: now, AgreementHash: hash,
+		Stage: stage, History: h, House: open, Self: "alpha", Now: now, AgreementHash: hash,
 		Person: &Person{Name: "alice", Roles: []string{Reader, Releaser}},
 		Manifest: statement.Manifest{
 			ID: "01K7XQ3W0V6N2T9R4M5B8C1D2E", From: "alpha", To: []string{"bravo", "charlie"},
@@ -72,12 +81,24 @@ func good(h *member.History, stage Stage) Request {
 		},
 	}
 	switch stage {
+	case Approve:
+		r.Person = &Person{Name: "anna", Roles: []string{Approver}}
 	case Accept:
 		r.Self, r.Person, r.Now = "bravo", nil, now.Add(3*time.Second)
 	case Open:
 		r.Self, r.Person, r.Now = "bravo", &Person{Name: "bob", Roles: []string{Reader}}, now.Add(day)
 	}
 	return r
+}
+
+// sources has the texts of a request.
+func sources(r Request) Sources {
+	return Sources{Agreement: func(h statement.Hash) *statement.Agreement {
+		if h != r.AgreementHash {
+			return nil
+		}
+		return r.Agreement
+	}, House: func(h statement.Hash) (string, bool) { return r.House.Text, h == r.House.Hash }}
 }
 
 // beyond is a little more than what is forgiven at that stage.

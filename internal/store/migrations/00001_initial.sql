@@ -183,7 +183,14 @@ CREATE TABLE fork (
 );
 CREATE INDEX fork_by_log ON fork (log);
 
+-- The member's own rules as they were when something was decided by them, so that the decision can be made again.
+CREATE TABLE house (
+    sha256 BYTEA NOT NULL PRIMARY KEY,
+    text   TEXT  NOT NULL
+);
+
 -- +goose Down
+DROP TABLE house;
 DROP TABLE fork;
 DROP TABLE witness;
 DROP TABLE cosigned;

@@ -138,6 +138,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.heldStmt, err = db.PrepareContext(ctx, held); err != nil {
 		return nil, fmt.Errorf("error preparing query Held: %w", err)
 	}
+	if q.houseStmt, err = db.PrepareContext(ctx, house); err != nil {
+		return nil, fmt.Errorf("error preparing query House: %w", err)
+	}
+	if q.houseFromStmt, err = db.PrepareContext(ctx, houseFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query HouseFrom: %w", err)
+	}
 	if q.insertAgreementStmt, err = db.PrepareContext(ctx, insertAgreement); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAgreement: %w", err)
 	}
@@ -164,6 +170,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertHashStmt, err = db.PrepareContext(ctx, insertHash); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertHash: %w", err)
+	}
+	if q.insertHouseStmt, err = db.PrepareContext(ctx, insertHouse); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertHouse: %w", err)
 	}
 	if q.insertLeafStmt, err = db.PrepareContext(ctx, insertLeaf); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertLeaf: %w", err)
@@ -504,6 +513,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing heldStmt: %w", cerr)
 		}
 	}
+	if q.houseStmt != nil {
+		if cerr := q.houseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing houseStmt: %w", cerr)
+		}
+	}
+	if q.houseFromStmt != nil {
+		if cerr := q.houseFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing houseFromStmt: %w", cerr)
+		}
+	}
 	if q.insertAgreementStmt != nil {
 		if cerr := q.insertAgreementStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertAgreementStmt: %w", cerr)
@@ -547,6 +566,11 @@ func (q *Queries) Close() error {
 	if q.insertHashStmt != nil {
 		if cerr := q.insertHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertHashStmt: %w", cerr)
+		}
+	}
+	if q.insertHouseStmt != nil {
+		if cerr := q.insertHouseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertHouseStmt: %w", cerr)
 		}
 	}
 	if q.insertLeafStmt != nil {
@@ -866,6 +890,8 @@ type Queries struct {
 	hashesFromStmt             *sql.Stmt
 	headerStmt                 *sql.Stmt
 	heldStmt                   *sql.Stmt
+	houseStmt                  *sql.Stmt
+	houseFromStmt              *sql.Stmt
 	insertAgreementStmt        *sql.Stmt
 	insertAmendmentStmt        *sql.Stmt
 	insertCardStmt             *sql.Stmt
@@ -875,6 +901,7 @@ type Queries struct {
 	insertExchangeStmt         *sql.Stmt
 	insertForkStmt             *sql.Stmt
 	insertHashStmt             *sql.Stmt
+	insertHouseStmt            *sql.Stmt
 	insertLeafStmt             *sql.Stmt
 	insertManifestStmt         *sql.Stmt
 	insertNoticeStmt           *sql.Stmt
@@ -967,6 +994,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		hashesFromStmt:             q.hashesFromStmt,
 		headerStmt:                 q.headerStmt,
 		heldStmt:                   q.heldStmt,
+		houseStmt:                  q.houseStmt,
+		houseFromStmt:              q.houseFromStmt,
 		insertAgreementStmt:        q.insertAgreementStmt,
 		insertAmendmentStmt:        q.insertAmendmentStmt,
 		insertCardStmt:             q.insertCardStmt,
@@ -976,6 +1005,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertExchangeStmt:         q.insertExchangeStmt,
 		insertForkStmt:             q.insertForkStmt,
 		insertHashStmt:             q.insertHashStmt,
+		insertHouseStmt:            q.insertHouseStmt,
 		insertLeafStmt:             q.insertLeafStmt,
 		insertManifestStmt:         q.insertManifestStmt,
 		insertNoticeStmt:           q.insertNoticeStmt,

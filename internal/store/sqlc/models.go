@@ -52,6 +52,11 @@ type Fork struct {
 	Raw    []byte
 }
 
+type House struct {
+	Sha256 []byte
+	Text   string
+}
+
 type Leaf struct {
 	Idx   int64
 	At    int64

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"entente.example/internal/durable"
+	"entente.example/internal/fault"
+	"entente.example/internal/limit"
+	"entente.example/internal/policy"
+	"entente.example/internal/store"
+)
+
+// HouseDir holds the member's own rules, its house rules: files *.cedar. The node reads them for every request, so that a change takes
+// effect at once.
+const HouseDir = "policy"
+
+// houseFile is what a new home begins with.
+const houseFile = "house.cedar"
+
+const houseText = `// The house rules of this member: what it demands beside the base rules of Entente and beside the policies of its agreements. All
+// three must permit, so nothing that is written here can permit what those forbid.
+//
+// They are written in Cedar and see what the base rules see; entente policy example lists rules to begin with, and entente policy
+// check finds mistakes. All files *.cedar of this folder count. Changes take effect at once. Without any rule, nothing is permitted.
+
+// As it comes, the house permits all that the others permit.
+@id("permit-all")
+@reason("the house rules permit what the base rules and the agreement permit")
+permit (principal, action, resource);
+`
+
+// writeHouse gives a new home its house rules.
+func writeHouse(dir string) error {
+	if err := durable.MkdirAll(filepath.Join(dir, HouseDir)); err != nil {
+		return err
+	}
+	return durable.Create(filepath.Join(dir, HouseDir, houseFile), []byte(houseText))
+}
+
+// errHouse says that the house rules cannot be used.
+var errHouse = errors.New("the house rules do not load, so nothing is permitted")
+
+// ReadHouse reads and checks the house rules of a home. If there are none it gives those that permit nothing.
+func ReadHouse(dir string) (policy.House, error) {
+	bad := func(err error) (policy.House, error) {
+		return policy.House{}, fault.New(fault.Failed, "correct it; entente policy check says whether it is sound", "%w: %w", errHouse, err)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, HouseDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return bad(err)
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".cedar") {
+			continue
+		}
+		name := filepath.Join(HouseDir, e.Name())
+		if len(files) == limit.HouseFiles {
+			return bad(fmt.Errorf("%s holds more than %d files of rules", HouseDir, limit.HouseFiles))
+		}
+		text, err := readBounded(filepath.Join(dir, name), limit.Policy)
+		if err != nil {
+			return bad(err)
+		}
+		files[filepath.ToSlash(name)] = string(text)
+	}
+	house, err := policy.NewHouse(files)
+	if err != nil {
+		return bad(err)
+	}
+	return house, nil
+}
+
+// house reads the house rules for a decision, and keeps their text, so that the decision can be made again when they have changed.
+func (n *node) house(ctx context.Context) (policy.House, error) {
+	h, err := ReadHouse(n.Dir)
+	if err != nil {
+		n.log.Error("nothing is permitted", "error", err)
+		return h, err
+	}
+	if kept := n.kept.Load(); h.Text == "" || kept != nil && *kept == h.Hash {
+		return h, nil
+	}
+	if err := n.DB.Update(ctx, func(tx *store.Tx) error { return tx.PutHouse(h.Hash, h.Text) }); err != nil {
+		return h, fmt.Errorf("keep house rules: %w", err)
+	}
+	n.kept.Store(&h.Hash)
+	return h, nil
+}
