@@ -82,12 +82,28 @@ func (v *homeVerifier) proposal(where string, r sqlc.Proposal, d *statement.Unsi
 		proposer = v.self
 	}
 	v.equal(where, "proposer", r.Proposer, proposer)
-	if !slices.Contains(d.Signed, r.Proposer+"/statement") {
-		v.report.add(where, "its proposer has not signed it")
+	v.signatures(where, d, proposer)
+}
+
+// signatures compares the signatures on a proposal with the leaves about them: each has one, and the proposer's is that of the proposal.
+func (v *homeVerifier) signatures(where string, d *statement.Unsigned[statement.Agreement], proposer string) {
+	logged := []string{proposer + "/statement"}
+	for r, err := range v.view.LeavesAbout(d.Hash[:], 0) {
+		if v.failed(where, err) {
+			return
+		}
+		l, err := statement.ParseLeaf(r.Body)
+		if err != nil || l.Kind != statement.EventSigned {
+			continue // what is wrong with the leaf is found where the log is read
+		}
+		signer := onlyPeer(l.Peers)
+		if _, own := l.Private["person"]; own {
+			signer = v.self
+		}
+		logged = append(logged, signer+"/statement")
 	}
-	signed := v.leafAbout(where, statement.EventSigned, d.Hash) != nil || proposer == v.self
-	if bears := slices.Contains(d.Signed, v.self+"/statement"); bears != signed {
-		v.report.add(where, "it bears our signature: %t, and the log says that we signed it: %t", bears, signed)
+	if slices.Sort(logged); !slices.Equal(logged, d.Signed) {
+		v.report.add(where, "it bears the signatures of %v, and the log speaks of %v", d.Signed, logged)
 	}
 }
 

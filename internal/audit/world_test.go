@@ -517,7 +517,8 @@ func (h *home) proposed() {
 	h.update(func(tx *store.Tx) error {
 		raw := must[[]byte](h.t)(tx.OfAgreement(concluded))
 		s := must[*statement.Signed[statement.Agreement]](h.t)(statement.Open[statement.Agreement](raw, h.history.AllVerifiers()))
-		return steps(h.record(tx, statement.Event{Kind: statement.EventSigned, Statement: concluded}), func() error { return tx.PutAgreement(s, h.now) },
+		return steps(h.record(tx, statement.Event{Kind: statement.EventSigned, Statement: concluded, Peers: []string{"bravo"},
+			Private: []statement.Private{{Field: "person", Value: []byte("spiffe://alpha/person/alice")}}}), func() error { return tx.PutAgreement(s, h.now) },
 			h.record(tx, statement.Event{Kind: statement.EventAgreement, Statement: concluded}))
 	})
 	propose("bravo", store.ProposalEnded, func(a *statement.Agreement) { a.Name, a.RetainDays = h.agreement.Terms.Name, 1 }, "bravo")

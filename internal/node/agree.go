@@ -310,3 +310,92 @@ func openAgreement(history *member.History, raw []byte) (*statement.Signed[state
 	}
 	return statement.Open[statement.Agreement](raw, history.AllVerifiers(d.Terms.Parties...))
 }
+
+// Past is what this home knows about one version of an agreement beside its text.
+type Past struct {
+	Signed map[string]time.Time // by party, when the signature was made or came here; without those that came as a file
+	// Exchanged under it, so far as this member took part.
+	Sent, Delivered, Received, Bytes int64
+}
+
+// Pasts tells the past of every version of an agreement, by hash.
+func (h *Home) Pasts(ctx context.Context, name string) (map[statement.Hash]*Past, error) {
+	pasts := map[statement.Hash]*Past{}
+	err := h.DB.View(ctx, func(v *store.View) error {
+		rows, err := v.Agreements()
+		for _, r := range rows {
+			if err == nil && r.Name == name {
+				pasts[r.Hash], err = h.signatures(v, r.Hash)
+			}
+		}
+		return err
+	})
+	for after, more := "", true; more && err == nil; {
+		err = h.DB.View(ctx, func(v *store.View) error {
+			page, err := v.Exchanges(store.Filter{After: after})
+			more = len(page) > 0
+			for _, e := range page {
+				after = e.Cursor()
+				if err := h.countExchange(v, e, pasts); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the past of %s: %w", name, err)
+	}
+	return pasts, nil
+}
+
+// signatures finds in the log who signed an agreement when.
+func (h *Home) signatures(v *store.View, hash statement.Hash) (*Past, error) {
+	p := &Past{Signed: map[string]time.Time{}}
+	for r, err := range v.LeavesAbout(hash[:], 0) {
+		if err != nil {
+			return nil, err
+		}
+		l, err := statement.ParseLeaf(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		if l.Kind != statement.EventProposed && l.Kind != statement.EventSigned {
+			continue
+		}
+		signer := h.Config.Member
+		if _, own := l.Private["person"]; !own && len(l.Peers) == 1 {
+			signer = l.Peers[0]
+		}
+		p.Signed[signer] = l.Time
+	}
+	return p, nil
+}
+
+func (h *Home) countExchange(v *store.View, e store.Exchange, pasts map[statement.Hash]*Past) error {
+	m, err := v.Manifest(e.Manifest)
+	if err != nil {
+		return err
+	}
+	d, err := statement.ParseDraft[statement.Manifest](m.Raw)
+	if err != nil {
+		return err
+	}
+	p := pasts[d.Terms.AgreementHash]
+	switch {
+	case p == nil:
+		return nil
+	case e.From == h.Config.Member:
+		p.Sent++
+		if e.State != store.Delivered {
+			return nil
+		}
+		p.Delivered++
+	case e.State == store.Refused:
+		return nil
+	default:
+		p.Received++
+	}
+	p.Bytes += e.Size
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
@@ -66,6 +67,7 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 	err = n.commit(ctx, func(tx *store.Tx) error {
 		agreed, taken = nil, false // a transaction may be tried again
 		had, err := tx.OfAgreement(d.Hash)
+		known := []string{peer + "/statement"} // whose leaf is that of the proposal
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			taken = true
@@ -78,11 +80,19 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 			if raw, err = statement.Merge(had, d.Raw); err != nil {
 				return fault.New(fault.Invalid, "", "%w", err)
 			}
+			before, err := statement.ParseDraft[statement.Agreement](had)
+			if err != nil {
+				return err
+			}
+			known = before.Signed
 		}
 		p, err := tx.Proposal(d.Hash)
 		if err == nil && !bytes.Equal(p.Raw, raw) {
 			p.Raw = raw
 			err = tx.SetProposal(p)
+		}
+		if err == nil {
+			err = signaturesCame(tx, d, known, now)
 		}
 		if err == nil {
 			agreed, err = n.conclude(tx, h, p, now)
@@ -105,6 +115,20 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 	}
 	n.concluded(agreed)
 	return raw, nil
+}
+
+// signaturesCame writes down whose signatures are new here, so that it can be told who signed when.
+func signaturesCame(tx *store.Tx, d *statement.Unsigned[statement.Agreement], known []string, now time.Time) error {
+	for i, m := range membersOf(d.Signed) {
+		if slices.Contains(known, d.Signed[i]) {
+			continue
+		}
+		_, err := tx.Record(statement.Event{Kind: statement.EventSigned, Time: now, Statement: d.Hash, Peers: []string{m}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeProposal takes a proposal that is new here.

@@ -40,7 +40,7 @@ const (
 	EventDisclosed     EventKind = "disclosed"     // each member: private fields of a leaf were opened to take them outside; no row
 	EventAudited       EventKind = "audited"       // each member: its log was given to an auditor; no row
 	EventProposed      EventKind = "proposed"      // a party: it took a proposal of an agreement, its own or another's
-	EventSigned        EventKind = "signed"        // a party: it signed a proposal
+	EventSigned        EventKind = "signed"        // a party: a signature of a proposal, its own or another's
 	EventDeclined      EventKind = "declined"      // a party: a notice that a proposal is declined, its own or another's
 	EventWithdrawn     EventKind = "withdrawn"     // a party: a notice of withdrawal, its own or another's
 	EventWaiting       EventKind = "waiting"       // sender: a release waits for a second person

@@ -105,6 +105,9 @@ func readableTerms(terms []byte) error {
 	return nil
 }
 
+// Readable tells which line of a text, as a LineError, could not stand in a statement because it would read differently from what it says.
+func Readable(text []byte) error { return readableText(text) }
+
 // readableText shuts out what would let a text read differently from what it says.
 func readableText(text []byte) error {
 	if len(text) == 0 || text[len(text)-1] != '\n' {
