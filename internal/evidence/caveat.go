@@ -62,6 +62,9 @@ func (x *inquiry) caveats() {
 	case !has(x.to):
 		note("What %s did: there is neither a receipt nor a leaf of it in the file.", x.to)
 	}
+	if !slices.Contains(m.To, x.to) {
+		note("That it was meant for %s: the manifest does not name it as a recipient.", x.to)
+	}
 	if len(x.of(statement.EventExpired)) > 0 {
 		note("That %s did not get the document: that no receipt came is the word of %s alone.", x.to, m.From)
 	}

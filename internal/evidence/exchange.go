@@ -91,10 +91,7 @@ func (x *inquiry) openManifest(b *Bundle) (err error) {
 		return err
 	}
 	m := x.manifest.Terms
-	switch {
-	case !slices.Contains(m.To, x.to):
-		return fmt.Errorf("%.40q is not among the recipients in the manifest", x.to)
-	case !x.h.Knows(m.Charter):
+	if !x.h.Knows(m.Charter) {
 		return fmt.Errorf("the manifest names charter %s, which is not in the file", m.Charter.Short())
 	}
 	x.since, x.parties = m.Charter, []string{m.From, x.to}
@@ -130,6 +127,10 @@ func (x *inquiry) openReceipts(b *Bundle) error {
 			return fmt.Errorf("the receipt %.40q is about another exchange, or of another kind", part.Kind)
 		}
 		x.receipts[t.Kind] = r
+	}
+	// Whom the manifest does not name can have done one thing with it: refuse it.
+	if !slices.Contains(x.manifest.Terms.To, x.to) && (len(x.receipts) != 1 || x.receipts[statement.Refused] == nil) {
+		return fmt.Errorf("%.40q is not among the recipients in the manifest, and did not refuse it", x.to)
 	}
 	return nil
 }

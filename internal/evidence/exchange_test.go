@@ -28,6 +28,8 @@ func TestExchange(t *testing.T) {
 	}{
 		{"opened", func(*story) {}, "released stored delivered opened", []string{"What the document says: the file does not open"}},
 		{"refused", func(s *story) { s.outcome = []statement.ReceiptKind{statement.Refused} }, "released refused", nil},
+		{"refused by whom it does not name", func(s *story) { s.to, s.outcome = "charlie", []statement.ReceiptKind{statement.Refused} }, "released refused",
+			[]string{"That it was meant for bravo"}},
 		{"undecryptable", func(s *story) { s.outcome = []statement.ReceiptKind{statement.Stored, statement.Undecryptable} }, "released stored delivered undecryptable", nil},
 		{"expired", func(s *story) { s.outcome, s.expired = nil, true }, "released expired", []string{"is the word of alpha alone", "neither a receipt nor a leaf of it"}},
 		{"only released", func(s *story) { s.outcome = nil }, "released", []string{"neither a receipt nor a leaf of it"}},
@@ -66,6 +68,21 @@ func TestExchange(t *testing.T) {
 				t.Errorf("anchored: %q", v.Anchored)
 			}
 		})
+	}
+}
+
+// Whom a manifest does not name is no recipient of it, whatever that member signs.
+func TestNoRecipient(t *testing.T) {
+	t.Parallel()
+	for name, outcome := range map[string][]statement.ReceiptKind{
+		"stored": {statement.Stored}, "opened": {statement.Opened}, "refused and stored": {statement.Refused, statement.Stored}, "silent": nil,
+	} {
+		w := newWorld(t, "alpha", "bravo", "charlie")
+		s := w.usual()
+		s.to, s.outcome = "charlie", outcome
+		if _, v, err := w.tell(s).Build(now); err == nil || v.Valid || !strings.Contains(err.Error(), "not among the recipients") {
+			t.Errorf("%s: %v, %+v", name, err, v)
+		}
 	}
 }
 

@@ -234,6 +234,7 @@ var documentSalt = [32]byte(seedOf("salt of the document"))
 // story is an exchange from alpha to bravo, and what anybody may want to change about it before it is told.
 type story struct {
 	id       string
+	to       string         // whom the manifest names; everything else is about bravo
 	signer   *statement.Key // of the manifest
 	created  time.Time
 	prose    string
@@ -246,7 +247,7 @@ type story struct {
 }
 
 func (w *world) usual() story {
-	return story{id: "01K7XQ3W0V6N2T9R4M5B8C1D2E", signer: w.all["alpha"].statement, created: at(0), outcome: []statement.ReceiptKind{statement.Stored, statement.Opened},
+	return story{id: "01K7XQ3W0V6N2T9R4M5B8C1D2E", to: "bravo", signer: w.all["alpha"].statement, created: at(0), outcome: []statement.ReceiptKind{statement.Stored, statement.Opened},
 		witness: []string{"charlie"}, delay: 2 * time.Second}
 }
 
@@ -257,7 +258,7 @@ func (w *world) tell(s story) Parts {
 		Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90, NotBefore: founded, NotAfter: founded.AddDate(2, 0, 0), Prose: s.prose},
 		w.all["alpha"].statement, w.all["bravo"].statement)
 	must(w.t, err)
-	m := statement.Manifest{ID: s.id, From: "alpha", To: []string{"bravo"}, SealedFor: []statement.Hash{statement.HashBytes([]byte("age1pq1bravo"))}, Charter: w.h.Newest(),
+	m := statement.Manifest{ID: s.id, From: "alpha", To: []string{s.to}, SealedFor: []statement.Hash{statement.HashBytes([]byte("age1pq1bravo"))}, Charter: w.h.Newest(),
 		Agreement: "harbour-watch", AgreementHash: agreement.Hash, Purpose: "incident-response", Label: "TLP:GREEN", Created: s.created,
 		DeliverBy: s.created.AddDate(0, 0, 7), RetainUntil: s.created.AddDate(0, 0, 90), ReleasedBy: "spiffe://alpha/person/alice"}
 	commitment, err := statement.Inner{Core: m.Core(), Name: documentName, MediaType: documentType}.Commitment(documentSalt, strings.NewReader(document))
@@ -281,7 +282,7 @@ func (w *world) tell(s story) Parts {
 		}
 		return index
 	}
-	released := say("alpha", 0, statement.Event{Kind: statement.EventReleased, Peers: []string{"bravo"}, Private: []statement.Private{
+	released := say("alpha", 0, statement.Event{Kind: statement.EventReleased, Peers: []string{s.to}, Private: []statement.Private{
 		{Field: "person", Value: []byte("spiffe://alpha/person/alice")}, {Field: saltField, Value: documentSalt[:]}}})
 	if s.content {
 		for _, c := range w.all["alpha"].private[released] {
