@@ -121,6 +121,9 @@ const (
 	WitnessPatienceMost  = 30 * 24 * time.Hour
 	// WitnessHurry is how long somebody who hands in a document waits for co-signatures, when patience has run out, before it is refused.
 	WitnessHurry = 2 * time.Second
+	// HurryPause is the least pause between two times at which witnesses that failed are asked before their time because somebody waits.
+	// Whoever waits does so longer: WitnessHurry, ProveWait.
+	HurryPause = time.Second
 	// WitnessCall bounds one question to a witness.
 	WitnessCall = 10 * time.Second
 	// WitnessLook is how often a node looks whether another program, such as a command beside it, has written to its log.

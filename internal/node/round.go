@@ -38,6 +38,7 @@ type rounds struct {
 	last    time.Time     // when we last had a quorum, by our clock
 	ahead   bool          // the witnesses say that our clock is
 	behind  error         // a witness holds more of our log than we do, and that could not be proved yet
+	hurried time.Time     // when everybody is or was last asked because somebody waits; may lie ahead
 }
 
 // link is one witness of our log. What it knows of the witness is guarded by rounds.mu.
@@ -86,10 +87,33 @@ func (r *rounds) wait() <-chan struct{} {
 	return r.reached
 }
 
-// hurry asks everybody now, whoever failed before.
+// hurry asks everybody now, whoever failed before, because somebody waits for a quorum. That may be a person or a peer who asks again and
+// again, so it is done once in limit.HurryPause: who comes too soon after the last time shares the next one with all others.
 func (r *rounds) hurry() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
+	if r.hurried.After(now) {
+		return // it will be done
+	}
+	if next := r.hurried.Add(limit.HurryPause); next.After(now) {
+		r.hurried = next
+		time.AfterFunc(next.Sub(now), r.askAll)
+		return
+	}
+	r.hurried = now
+	r.wakeAll()
+}
+
+// askAll is wakeAll for who does not hold mu.
+func (r *rounds) askAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wakeAll()
+}
+
+// wakeAll ends all pauses. The caller holds mu.
+func (r *rounds) wakeAll() {
 	for _, l := range r.links {
 		l.pause = time.Time{}
 		poke(l.wake)
