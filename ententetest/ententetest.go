@@ -155,14 +155,21 @@ func (w *World) exchanges(t testing.TB, member string, d ententev1.Direction) []
 
 // Check fails the test unless everything holds that must always hold, at all members and between them: every fact has its
 // leaf and every leaf its fact; hashes, signatures, log, head and checkpoint fit each other; every document that a member
-// gave a receipt for is there, whole; both sides of an exchange hold the same bytes of its receipts. It reads the disks,
+// gave a receipt for is there, whole; both sides of an exchange hold the same bytes of its receipts; and evidence for each exchange, for the
+// newest 64 of each member, verifies without any node and proves its state. It reads the disks,
 // so nodes may run or not, but what is under way must have come to an end: Await it first.
 func (w *World) Check(t testing.TB) {
 	t.Helper()
 	if err := w.world.Check(t.Context()); err != nil {
 		t.Fatalf("what must always hold does not:\n%v", err)
 	}
+	if _, err := w.world.Evidence(t.Context(), proved); err != nil {
+		t.Fatalf("what happened cannot be proved:\n%v", err)
+	}
 }
+
+// proved bounds the exchanges of each member for which Check makes evidence. Each takes a few milliseconds.
+const proved = 64
 
 // Report describes the world as a failing test does: the seed of Rand, the faults in force, and of each member its
 // exchanges, what went wrong with them, and the last leaves of its log. It is for people and may change.

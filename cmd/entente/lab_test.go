@@ -34,28 +34,3 @@ func TestLessons(t *testing.T) {
 		})
 	}
 }
-
-// TestLessonCanFail keeps the lessons honest.
-func TestLessonCanFail(t *testing.T) {
-	t.Parallel()
-	program, err := exec.LookPath("entente")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, script := range map[string]string{
-		"a check that does not hold":   "# Title\nentente version\nstdout 'not what it prints'\n",
-		"a command that fails":         "# Title\nentente card --home nowhere\n",
-		"a command that does not fail": "# Title\n! entente version\n",
-		"another exit code":            "# Title\nexits 3 entente card --home nowhere\n",
-		"an unknown command":           "# Title\nteleport alpha\n",
-		"an early end":                 "# Title\nentente version\nstop\nentente version\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := lab.Lesson{Name: "wrong", Text: script}
-			if err := l.Play(t.Context(), program, func(lab.Line) {}); err == nil {
-				t.Error("the lesson passed")
-			}
-		})
-	}
-}

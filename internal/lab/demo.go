@@ -194,7 +194,14 @@ func (r *demo) verify(ctx context.Context) (text, why string, err error) {
 	if err := r.world.Check(ctx); err != nil {
 		return "", "", err
 	}
-	return "all three logs verify: every fact has its leaf, every leaf its fact", "anybody with the folder can check this: entente audit verify", nil
+	proved, err := r.world.Evidence(ctx, 0)
+	if err != nil {
+		return "", "", err
+	}
+	if proved != (Proofs{Proved: 2 * len(r.sent.GetExchanges())}) { // by both sides
+		return "", "", fmt.Errorf("evidence proves other exchanges than were made: %+v", proved)
+	}
+	return "all three logs verify: every fact has its leaf, every leaf its fact; and evidence for every exchange verifies without a node", "anybody with the folder can check this: entente audit verify", nil
 }
 
 // tamper changes one byte in an exported copy of alpha's log. The homes stay as they are.

@@ -96,7 +96,8 @@ const (
 )
 
 // Play plays a lesson with the program at that path, in a folder of its own, and shows every line as it happens. It gives
-// an error if anything came out otherwise than the lesson says.
+// an error if anything came out otherwise than the lesson says, or if in the end there is an exchange in its homes that cannot be proved,
+// whatever was done to them.
 func (l Lesson) Play(ctx context.Context, program string, show func(Line)) error {
 	dir, err := os.MkdirTemp("", "entente-lab-")
 	if err != nil {
@@ -124,6 +125,16 @@ func (l Lesson) Play(ctx context.Context, program string, show func(Line)) error
 		return fault.New(fault.Failed, "a lesson must not end itself", "lesson %s ended before %q", l.Name, rest)
 	}
 	p.advance("")
+	proved, err := proveFolder(ctx, filepath.Join(params.WorkdirRoot, "script-"+l.Name, "world"))
+	if err == nil && proved.Pending > 0 {
+		err = fmt.Errorf("of %d exchanges the log is not signed", proved.Pending)
+	}
+	if err != nil {
+		return fault.New(fault.Failed, "", "after lesson %s not every exchange can be proved: %w", l.Name, err)
+	}
+	if proved.Proved > 0 {
+		p.show(Line{Checked, fmt.Sprintf("every exchange can be proved without a node: %d evidence files, for either side of each, verify", proved.Proved)})
+	}
 	return nil
 }
 

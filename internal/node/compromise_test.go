@@ -19,6 +19,7 @@ import (
 func TestEvidenceOfCompromisedKey(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
+	w.disputed = true
 	w.start("alpha", "bravo", "charlie")
 	deliver := func(content string) string {
 		ref := w.send("alpha", submission("bravo"), []byte(content))[0]

@@ -244,6 +244,7 @@ func TestLearnsCards(t *testing.T) {
 func TestCompromisedKey(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo")
+	w.disputed = true
 	w.start("alpha")
 	card, _ := w.renewed("bravo", time.Now(), true)
 	before := w.document("bravo", []string{"alpha"}, "in time")
