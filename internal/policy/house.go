@@ -25,15 +25,15 @@ func NewHouse(files map[string]string) (House, error) {
 		return House{}, fmt.Errorf("there are %d files of house rules, at most %d are allowed", len(files), limit.HouseFiles)
 	}
 	names := make([]string, 0, len(files))
-	for name, text := range files {
+	for name := range files {
 		names = append(names, name)
-		if b.Len()+len(text) > limit.Policy {
-			return House{}, fmt.Errorf("%s: it has %d bytes, and the house rules may have %d in all", name, len(text), limit.Policy)
-		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		text := files[name]
+		if b.Len()+len(fileMark)+len(name)+len(text)+2 > limit.Policy {
+			return House{}, fmt.Errorf("%s: it has %d bytes, and the house rules may have %d in all", name, len(text), limit.Policy)
+		}
 		for i, line := range strings.Split(text, "\n") {
 			if strings.HasPrefix(line, fileMark) {
 				return House{}, fmt.Errorf("%s, line %d: no line may begin with %q", name, i+1, fileMark)

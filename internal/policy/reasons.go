@@ -2,9 +2,12 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -31,7 +34,7 @@ func (a *asked) explain(s *set, diagnostic cedar.Diagnostic, verdict cedar.Decis
 				Text:  "rule " + rule.id + " could not be evaluated, and what cannot be judged is not permitted",
 				Needs: "a policy whose rules can all be evaluated; the decision record says what failed"}})
 		case violated[id]:
-			found = append(found, finding{statement.Reason{Set: s.name, Rule: rule.id, Text: a.sentence(rule.reason), Needs: a.sentence(rule.needs)},
+			found = append(found, finding{statement.Reason{Set: s.name, Rule: rule.id, Text: a.forbids(s, rule), Needs: a.sentence(rule.needs)},
 				rule.transient, rule.approval})
 		}
 	}
@@ -49,11 +52,73 @@ func (a *asked) sentence(template string) string {
 	return sentence(template, a.filled)
 }
 
-// nothing says why no rule of a set permits it.
-func (a *asked) nothing(s *set) []finding {
+// forbids says why a rule forbids it. The base rules name the values in their sentences; where others do not, they are added.
+func (a *asked) forbids(s *set, r *rule) string {
+	text := a.sentence(r.reason)
+	if s.name == setBase || strings.Contains(r.reason, "{") {
+		return text
+	}
+	if here := a.here(r.clauses()...); here != "" {
+		text += " (" + here + ")"
+	}
+	return clip(text, limit.Line)
+}
+
+// nothing says why no rule of a set permits it: for each permit of this stage the clauses that are not fulfilled, and what they were
+// asked of.
+func (a *asked) nothing(s *set) (found []finding) {
+	for i := range s.rules {
+		r := &s.rules[i]
+		if r.forbids() {
+			continue
+		}
+		stage, scope := a.applies(r)
+		if !stage {
+			continue
+		}
+		f := finding{Reason: statement.Reason{Set: s.name, Rule: r.id, Needs: a.sentence(r.needs)}}
+		text, needs := "not permitted by the rule "+strconv.Quote(a.sentence(r.reason)), ""
+		if !scope {
+			text, needs = text+", which is not about "+shown(a.request.Principal)+" and this document", "somebody or something else, whom that rule is about"
+		}
+		var failed []clause
+		for _, c := range r.clauses() {
+			if a.fulfilled(c) {
+				continue
+			}
+			failed = append(failed, c)
+			asks := clip(c.text, longestClause)
+			if !c.when {
+				asks = "not " + asks
+			}
+			if needs != "" {
+				needs += "; and "
+			}
+			needs += asks
+		}
+		if len(failed) > 0 {
+			text += ", which asks for " + needs
+			if here := a.here(failed...); here != "" {
+				text += "; but " + here
+			}
+		}
+		f.Text = clip(text, limit.Line)
+		if f.Needs == "" {
+			f.Needs = clip(needs, limit.Line)
+		}
+		found = append(found, f)
+	}
+	if len(found) > 0 {
+		return found
+	}
 	reason := statement.Reason{Set: s.name, Rule: ruleNothing, Text: a.sentence("no rule permits {stage} here"), Needs: "one of the stages release, accept, open and approve"}
-	if s.name == setHouse {
-		reason.Text, reason.Needs = a.sentence("the house rules of {self} permit nothing at the stage {stage}"), "a rule that permits it in policy/*.cedar of the home"
+	switch s.name {
+	case setHouse:
+		reason.Text = a.sentence("no house rule of {self} permits anything at the stage {stage}")
+		reason.Needs = "a rule that permits it, in a file policy/*.cedar of the home; entente policy example permit-all prints one"
+	case setAgreement:
+		reason.Text = a.sentence("no rule of agreement {agreement} permits anything at the stage {stage}")
+		reason.Needs = "a version of the agreement whose policy permits it"
 	}
 	return []finding{{Reason: reason}}
 }

@@ -6,9 +6,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cedar-policy/cedar-go"
-	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"entente.example/internal/statement"
 )
@@ -25,6 +26,7 @@ type rule struct {
 	id     string // @id
 	reason string // @reason, with {placeholders}
 	needs  string // @needs, with {placeholders}; a permit may have none
+	text   string // as it was written, with its annotations
 	policy *cedar.Policy
 	// transient says that waiting may cure what the rule forbids (@transient is there, with whatever text).
 	transient bool
@@ -33,19 +35,6 @@ type rule struct {
 }
 
 func (r *rule) forbids() bool { return r.policy.Effect() == cedar.Forbid }
-
-// asksForApprover tells whether the rule looks for an approver; without that, none could lift it.
-func (r *rule) asksForApprover() (asks bool) {
-	for _, c := range r.policy.AST().Conditions {
-		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
-			if has, ok := n.(ast.NodeTypeHas); ok && has.Value == "approver" {
-				asks = true
-			}
-			return !asks
-		})
-	}
-	return asks
-}
 
 // parseSet reads a policy text. The text may come from a stranger: size and nesting are counted before it is parsed.
 // known are the names of the placeholders that a rule may use. Errors name the file and the line.
@@ -60,9 +49,12 @@ func parseSet(name, text string, vocabulary *vocabulary, known map[string]string
 	}
 	s := &set{name: name, rules: make([]rule, 0, len(list))}
 	seen := make(map[string]bool, len(list))
-	for _, p := range list {
-		notes := p.Annotations()
-		r := rule{id: string(notes["id"]), reason: string(notes["reason"]), needs: string(notes["needs"]), policy: p}
+	for i, p := range list {
+		notes, end := p.Annotations(), len(text)
+		if i+1 < len(list) {
+			end = list[i+1].Position().Offset
+		}
+		r := rule{id: string(notes["id"]), reason: string(notes["reason"]), needs: string(notes["needs"]), text: text[p.Position().Offset:end], policy: p}
 		_, r.transient = notes["transient"]
 		_, r.approval = notes["approval"]
 		err := s.check(r, vocabulary, known)
@@ -104,14 +96,14 @@ func place(set, text string, line int) string {
 	return fmt.Sprintf("%s, line %d", file, line)
 }
 
-var syntaxPlace = regexp.MustCompile(`parse error at [^ ]*?([0-9]+):[0-9]+ `)
+var syntaxPlace = regexp.MustCompile(`^(?:parser error: )*(?:parse error at )?[^ ]*?:([0-9]+):[0-9]+:? `)
 
 // syntaxError takes the line out of what the parser says, and cuts the rest to something that people read.
 func syntaxError(err error) (line int, words string) {
 	words = err.Error()
 	if m := syntaxPlace.FindStringSubmatchIndex(words); m != nil {
 		line, _ = strconv.Atoi(words[m[2]:m[3]])
-		words = "at " + words[m[1]:]
+		words = words[m[1]:]
 	}
 	return line, clip(words, 200)
 }
@@ -134,6 +126,9 @@ func (s *set) check(r rule, vocabulary *vocabulary, known map[string]string) err
 		return fmt.Errorf("rule %q has @approval, which is for a rule that forbids and ends with `unless { context has approver }`", r.id)
 	}
 	for _, template := range []string{r.reason, r.needs} {
+		if at := strings.IndexFunc(template, func(c rune) bool { return c == utf8.RuneError || !unicode.IsPrint(c) }); at >= 0 {
+			return fmt.Errorf("rule %q: %.80q contains an invisible or control character", r.id, template)
+		}
 		if _, err := fill(template, known); err != nil {
 			return fmt.Errorf("rule %q: %w", r.id, err)
 		}

@@ -14,7 +14,7 @@ import (
 // in the field, and so a denial: a misspelt attribute, a sum of unlike things, an attribute that may be missing.
 // It does not catch everything (a time may be compared with a number, v1.9.0), so an evaluation error still has to deny.
 //
-// The package behind it is an experiment of its authors; it is used in this file and nowhere else.
+// The package behind it is an experiment of its authors; it is used in this file and nowhere else (clauses.go uses others).
 type vocabulary struct{ validator *validate.Validator }
 
 func parseVocabulary(name, text string) (*vocabulary, error) {
