@@ -26,6 +26,27 @@ func (r *rule) asksForApprover() (asks bool) {
 	return asks
 }
 
+// isAbout tells whether a rule can apply at a stage. What the scope says otherwise is asked when it is decided.
+func (r *rule) isAbout(stage Stage) bool {
+	action := cedar.NewEntityUID("Action", cedar.String(stage))
+	switch scope := r.policy.AST().Action.(type) {
+	case ast.ScopeTypeEq:
+		return scope.Entity == action
+	case ast.ScopeTypeIn:
+		return scope.Entity == action // no action is part of another
+	case ast.ScopeTypeInSet:
+		return slices.Contains(scope.Entities, action)
+	}
+	return true
+}
+
+// anywhere is the rule without its action.
+func (r *rule) anywhere() *cedar.Policy {
+	p := *r.policy.AST()
+	p.Action = ast.ScopeTypeAll{}
+	return cedar.NewPolicyFromAST(&p)
+}
+
 // clause is a `when` or an `unless` of a rule.
 type clause struct {
 	when bool
@@ -82,14 +103,8 @@ func clauseTexts(text string) (list []string) {
 func (a *asked) applies(r *rule) (stage, scope bool) {
 	p := ast.Policy(*r.policy.AST())
 	p.Conditions = nil
-	scope = a.holds(&p)
-	p.Principal, p.Resource = ast.ScopeTypeAll{}, ast.ScopeTypeAll{}
-	return a.holds(&p), scope
-}
-
-func (a *asked) holds(p *ast.Policy) bool {
-	v, err := eval.Eval(eval.PolicyToNode(p).AsIsNode(), a.env())
-	return err == nil && v == cedar.Boolean(true)
+	v, err := eval.Eval(eval.PolicyToNode(&p).AsIsNode(), a.env())
+	return r.isAbout(a.Stage), err == nil && v == cedar.Boolean(true)
 }
 
 func (a *asked) env() eval.Env {

@@ -473,31 +473,6 @@ func TestDecideConcurrently(t *testing.T) {
 	}
 }
 
-func BenchmarkDecide(b *testing.B) {
-	h := newHistory(b, "alpha", "bravo", "charlie")
-	for _, stage := range []Stage{Release, Accept, Open, Approve} {
-		r := good(h, stage)
-		b.Run(string(stage), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if !Decide(r).Permit {
-					b.Fatal("denied")
-				}
-			}
-		})
-	}
-	denied := good(h, Release)
-	denied.Manifest.Label = "TLP:RED"
-	b.Run("denied", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if Decide(denied).Permit {
-				b.Fatal("permitted")
-			}
-		}
-	})
-}
-
 // fits refuses facts that are not what the vocabulary promises to the rules.
 func (v *vocabulary) fits(r cedar.Request, entities cedar.EntityMap) error {
 	if err := v.validator.Request(r); err != nil {

@@ -46,6 +46,9 @@ const (
 	Approve Stage = "approve"
 )
 
+// Stages are all of them.
+var Stages = []Stage{Release, Accept, Open, Approve}
+
 // The roles that the base rules ask for.
 const (
 	// Releaser may release documents.
@@ -147,7 +150,7 @@ func decide(base *compiled, r Request) Decision {
 			denials, failures = append(denials, unloaded(s)), append(failures, s.err.Error())
 			continue
 		}
-		verdict, diagnostic := cedar.Authorize(s.set, a.entities, a.request)
+		verdict, diagnostic := s.ask(a.request, a.entities)
 		if verdict == cedar.Allow && len(diagnostic.Errors) == 0 {
 			permits = append(permits, s.name+"/"+string(diagnostic.Reasons[0].PolicyID))
 			continue

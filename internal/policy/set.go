@@ -19,6 +19,8 @@ import (
 type set struct {
 	name  string // base
 	rules []rule // in the order of the text
+	// at has for each stage the rules that are about it, without asking for it again: that would be half of what a decision costs.
+	at map[Stage]staged
 }
 
 // rule is one permit or forbid.
@@ -70,6 +72,10 @@ func parseSet(name, text string, vocabulary *vocabulary, known map[string]string
 	// House rules may be none: that is a member that permits nothing.
 	if len(s.rules) == 0 && name != setHouse {
 		return nil, fmt.Errorf("%s: it has no rules, and so permits nothing", place(name, text, 0))
+	}
+	s.at = make(map[Stage]staged, len(Stages))
+	for _, stage := range Stages {
+		s.at[stage] = s.about(stage)
 	}
 	return s, nil
 }
@@ -148,6 +154,43 @@ func (s *set) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 			}
 		}
 	}
+}
+
+// about gives the rules that are about a stage.
+func (s *set) about(stage Stage) (list staged) {
+	for i := range s.rules {
+		if r := &s.rules[i]; r.isAbout(stage) {
+			list = append(list, stagedRule{cedar.PolicyID(r.id), r.anywhere()})
+		}
+	}
+	return list
+}
+
+// staged are the rules of a set that are about one stage.
+type staged []stagedRule
+
+type stagedRule struct {
+	id     cedar.PolicyID
+	policy *cedar.Policy
+}
+
+// All gives them to the engine, in the order of the text.
+func (s staged) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for i := range s {
+			if !yield(s[i].id, s[i].policy) {
+				return
+			}
+		}
+	}
+}
+
+// ask asks the rules of a set. A stage that does not exist is asked of all.
+func (s *set) ask(request cedar.Request, entities cedar.EntityMap) (cedar.Decision, cedar.Diagnostic) {
+	if at, ok := s.at[Stage(request.Action.ID)]; ok {
+		return cedar.Authorize(at, entities, request)
+	}
+	return cedar.Authorize(s, entities, request)
 }
 
 // fill puts values into the {placeholders} of a template.
