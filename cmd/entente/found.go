@@ -132,7 +132,7 @@ func (p *program) found(ctx context.Context, names []string, f founding) error {
 	}
 	steps = append(steps, "entente --home "+first+" node, and each of the others, in terminals of their own")
 	if f.agreement == "" {
-		steps = append(steps, "entente agreement draft, sign and adopt; then entente send")
+		steps = append(steps, "entente agreement draft and propose, and at each other party sign; then entente send")
 	}
 	p.next(steps...)
 	return nil

@@ -55,7 +55,7 @@ without its key.
 
 New here? "entente demo" shows all of it on this machine in a few seconds.
 For members in earnest: init, then charter draft, sign and adopt, then
-agreement draft, sign and adopt, then person add, node, and send.
+person add and node, then agreement draft, propose and sign, and send.
 
 A member's keys, configuration and database live in one folder, its home:
 --home DIR, else $ENTENTE_HOME, else ~/.entente.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"entente.example/internal/node"
+	"entente.example/internal/statement"
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +51,7 @@ func condition(name string) (bool, error) {
 
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"exits": scriptExits, "until": scriptUntil, "ports": scriptPorts, "found-ports": scriptFoundPorts, "world": scriptWorld, "corrupt": scriptCorrupt,
+		"exits": scriptExits, "until": scriptUntil, "ports": scriptPorts, "found-ports": scriptFoundPorts, "world": scriptWorld, "agree": scriptAgree, "corrupt": scriptCorrupt,
 		"sparse": scriptSparse, "capture": scriptCapture, "mail": scriptMail, "occupied": scriptOccupied, "write": scriptWrite,
 	}
 }
@@ -149,13 +152,39 @@ func scriptWorld(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.Rename(filepath.Join(dir, name), ts.MkAbs(name)))
 		entente("person", "add", "person-"+name, "--role", "releaser,reader", "--label", "TLP:RED", "--trained-until", "2099-12-31", "--home", name)
 	}
-	entente("agreement", "draft", "harbour-watch", "--home", args[0], "--parties", args[0]+","+args[1], "--purposes", "incident-response",
-		"--ceiling", "TLP:AMBER", "--retain", "90d", "--until", "2090-12-31", "-o", "harbour-watch.txt")
-	for _, name := range args[:2] {
-		entente("agreement", "sign", "harbour-watch.txt", "--home", name)
+	scriptAgree(ts, false, []string{"harbour-watch", args[0] + "," + args[1], "incident-response", "TLP:AMBER", time.Now().UTC().Format(time.DateOnly), "2090-12-31"})
+}
+
+// agree NAME PARTIES PURPOSE CEILING FROM UNTIL [MEMBER] has the parties agree by file, whether their nodes run or not: 14 days, or 90 for
+// harbour-watch. With MEMBER, only that one brings it into force.
+func scriptAgree(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	from, err := time.Parse(time.DateOnly, args[4])
+	ts.Check(err)
+	until, err := time.Parse(time.DateOnly, args[5])
+	ts.Check(err)
+	a := statement.Agreement{Name: args[0], Version: 1, Parties: strings.Split(args[1], ","), Purposes: []string{args[2]}, Ceiling: args[3], RetainDays: 14,
+		NotBefore: from, NotAfter: until.AddDate(0, 0, 1).Add(-time.Second)}
+	if a.Name == "harbour-watch" {
+		a.RetainDays = 90
 	}
-	for _, name := range args[:2] {
-		entente("agreement", "adopt", "harbour-watch.txt", "--home", name)
+	homes := map[string]*node.Home{}
+	for _, p := range a.Parties {
+		homes[p], err = node.OpenHome(ctx, ts.MkAbs(p))
+		ts.Check(err)
+		defer func() { ts.Check(homes[p].Close()) }()
+	}
+	file, err := homes[a.Parties[0]].DraftAgreement(ctx, a)
+	ts.Check(err)
+	for _, p := range a.Parties {
+		file, err = homes[p].SignAgreement(ctx, file)
+		ts.Check(err)
+	}
+	for _, p := range a.Parties {
+		if len(args) < 7 || args[6] == p {
+			_, err := homes[p].AdoptAgreement(ctx, time.Now(), file)
+			ts.Check(err)
+		}
 	}
 }
 

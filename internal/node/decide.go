@@ -129,7 +129,7 @@ func (n *node) agreementNamed(ctx context.Context, h *member.History, name strin
 	if err != nil {
 		return nil, fmt.Errorf("list agreements: %w", err)
 	}
-	hint := "adopt one first: entente agreement draft, sign, adopt"
+	hint := "agree on one first: entente agreement draft, propose, sign"
 	if len(known) > 0 {
 		hint = "the agreements here are " + strings.Join(slices.Compact(known), ", ")
 	}

@@ -251,9 +251,12 @@ func (h *Home) NewDraft(ctx context.Context, name string, amend bool) (statement
 	}
 	a := known.Terms
 	a.Version, a.Previous = row.Version+1, row.Hash
-	a.Parties = slices.DeleteFunc(slices.Clone(a.Parties), func(p string) bool {
-		return slices.ContainsFunc(left, func(n store.Notice) bool { return n.Member == p })
-	})
+	for _, n := range left { // the next version can do without them from when they have left
+		a.Parties = others(a.Parties, n.Member)
+		if a.NotBefore.Before(n.Ends) {
+			a.NotBefore = n.Ends
+		}
+	}
 	return a, nil
 }
 
@@ -280,4 +283,53 @@ func (h *Home) Identify(ctx context.Context, a statement.Agreement) (statement.A
 		a.Previous = known.Previous
 	}
 	return a, nil
+}
+
+// OpenProposals names the proposals that are open here, by the agreement and by the first digits of the text's hash.
+func (h *Home) OpenProposals(ctx context.Context) (names []string, err error) {
+	err = h.DB.View(ctx, func(v *store.View) error {
+		list, err := v.Proposals(store.ProposalOpen)
+		for _, p := range list {
+			names = append(names, p.Name, p.Hash.Short())
+		}
+		return err
+	})
+	return names, err
+}
+
+// Texts gives the texts of the versions of an agreement that are here, oldest first, and those of its open proposals, under the
+// names "1", "2" and so on, and the first digits of a proposal's hash.
+func (h *Home) Texts(ctx context.Context, name string) (names []string, texts [][]byte, err error) {
+	add := func(name string, raw []byte) error {
+		d, err := statement.ParseDraft[statement.Agreement](raw)
+		if err == nil {
+			names, texts = append(names, name), append(texts, d.Text)
+		}
+		return err
+	}
+	err = h.DB.View(ctx, func(v *store.View) error {
+		rows, err := v.Agreements()
+		for _, r := range rows {
+			if err == nil && r.Name == name {
+				err = add(fmt.Sprint(r.Version), r.Raw)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		open, err := v.ProposalsNamed(name, store.ProposalOpen)
+		for _, p := range open {
+			if err == nil {
+				err = add(p.Hash.Short(), p.Raw)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the versions of %s: %w", name, err)
+	}
+	if len(names) == 0 {
+		return nil, nil, noAgreement(name)
+	}
+	return names, texts, nil
 }
