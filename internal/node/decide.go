@@ -37,7 +37,7 @@ func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History
 	if newest := begun(versions, request.Now); newest != nil {
 		request.Newest, request.Begun = newest.Terms.Version, newest.begins()
 	}
-	if request.House, err = n.house(ctx); err != nil {
+	if request.House, err = n.house(); err != nil {
 		return policy.Decision{}, err
 	}
 	return policy.Decide(request), nil

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/policy"
+	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
 
@@ -77,19 +77,34 @@ func ReadHouse(dir string) (policy.House, error) {
 	return house, nil
 }
 
-// house reads the house rules for a decision, and keeps their text, so that the decision can be made again when they have changed.
-func (n *node) house(ctx context.Context) (policy.House, error) {
+// house reads the house rules for a decision. Their text is kept with the decision, so that it can be made again when they have changed.
+func (n *node) house() (policy.House, error) {
 	h, err := ReadHouse(n.Dir)
 	if err != nil {
 		n.log.Error("nothing is permitted", "error", err)
 		return h, err
 	}
-	if kept := n.kept.Load(); h.Text == "" || kept != nil && *kept == h.Hash {
-		return h, nil
+	if kept := n.kept.Load(); h.Text != "" && (kept == nil || *kept != h.Hash) {
+		n.houses.Store(h.Hash, h.Text)
 	}
-	if err := n.DB.Update(ctx, func(tx *store.Tx) error { return tx.PutHouse(h.Hash, h.Text) }); err != nil {
-		return h, fmt.Errorf("keep house rules: %w", err)
-	}
-	n.kept.Store(&h.Hash)
 	return h, nil
+}
+
+// keepHouses writes down the house rules by which something was decided since the last commit, in the transaction that records the decision, and
+// tells which they were.
+func (n *node) keepHouses(tx *store.Tx) (kept []statement.Hash, err error) {
+	n.houses.Range(func(hash, text any) bool {
+		h := hash.(statement.Hash)
+		kept, err = append(kept, h), tx.PutHouse(h, text.(string))
+		return err == nil
+	})
+	return kept, err
+}
+
+// housesKept forgets house rules that are durable now.
+func (n *node) housesKept(kept []statement.Hash) {
+	for _, h := range kept {
+		n.kept.Store(&h)
+		n.houses.Delete(h)
+	}
 }

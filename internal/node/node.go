@@ -79,7 +79,8 @@ type node struct {
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
 	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
 
-	kept atomic.Pointer[statement.Hash] // the house rules whose text was kept last
+	kept   atomic.Pointer[statement.Hash] // the house rules whose text was kept last
+	houses sync.Map                       // by hash, the texts of those by which something was decided and which are not kept yet
 
 	mu         sync.Mutex // guards what follows
 	history    *member.History
@@ -228,9 +229,17 @@ func (n *node) commit(ctx context.Context, fn func(*store.Tx) error) error {
 	if err := n.Log.Stopped(); err != nil {
 		return err
 	}
-	if err := n.DB.Update(ctx, fn); err != nil {
+	var houses []statement.Hash
+	err := n.DB.Update(ctx, func(tx *store.Tx) (err error) {
+		if houses, err = n.keepHouses(tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+	if err != nil {
 		return err
 	}
+	n.housesKept(houses)
 	if _, err := n.Log.Publish(ctx); err != nil {
 		return fmt.Errorf("publish log: %w", err)
 	}
