@@ -339,3 +339,33 @@ func TestVerifyHomeOfDamagedPages(t *testing.T) {
 		check(t, db.Close())
 	}
 }
+
+// TestVerifyHomeFindsTakenSignatures takes signatures off proposals, one by one: what is left is sound by itself.
+func TestVerifyHomeFindsTakenSignatures(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	h.populate()
+	h.sound()
+	db := h.raw()
+	tried := 0
+	for _, id := range column1(t, db, "SELECT rowid FROM proposal") {
+		var old []byte
+		check(t, db.QueryRow("SELECT raw FROM proposal WHERE rowid = ?", id).Scan(&old))
+		for line := range strings.Lines(string(old)) {
+			if !strings.HasPrefix(line, "— ") {
+				continue
+			}
+			tried++
+			_, err := db.Exec("UPDATE proposal SET raw = ? WHERE rowid = ?", []byte(strings.Replace(string(old), line, "", 1)), id)
+			check(t, err)
+			if h.verify().OK() {
+				t.Errorf("proposal %s without %.20s… was not found", id, line)
+			}
+		}
+		_, err := db.Exec("UPDATE proposal SET raw = ? WHERE rowid = ?", old, id)
+		check(t, err)
+	}
+	if h.sound(); tried < 4 {
+		t.Errorf("only %d signatures were tried", tried)
+	}
+}

@@ -587,3 +587,62 @@ func TestProposalsBounded(t *testing.T) {
 	_, err = y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: "watch-x"})
 	wantFault(t, err, fault.NotFound, "watch-x")
 }
+
+// TestInFlight has documents arrive that were released under a version that another has replaced meanwhile, and one of a party that left.
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo", "charlie")
+	w.start("alpha", "bravo", "charlie")
+	first := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	p := y.conclude(first)
+	under := func(hash string, created time.Time) func(*statement.Manifest) {
+		return func(m *statement.Manifest) {
+			m.Agreement, m.AgreementHash, m.Created = "kestrel-watch", parseHash(t, hash), created
+		}
+	}
+	before := time.Now().UTC().Truncate(time.Second).Add(-time.Second)
+	time.Sleep(time.Until(before.Add(2 * time.Second))) // the next version begins in a later second
+	second := first
+	second.Version, second.Previous, second.RetainDays = 2, parseHash(t, p.GetSha256()), 60
+	q := y.conclude(second)
+	begun := y.version("bravo", "kestrel-watch").At
+	peer := w.peer("alpha", "bravo")
+	deliver := func(d *document) statement.Receipt {
+		t.Helper()
+		raw, err := peer.deliver(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return peer.receipt(raw, d)
+	}
+	inFlight := w.document("alpha", []string{"bravo"}, "released before version 2 began", under(p.GetSha256(), before))
+	if r := deliver(inFlight); r.Kind != statement.Stored {
+		t.Errorf("what was in flight: %s %v", r.Kind, r.Reasons)
+	}
+	late := w.document("alpha", []string{"bravo"}, "released under version 1 after version 2 began", under(p.GetSha256(), begun.Add(time.Second)))
+	if r := deliver(late); r.Kind != statement.Refused || !slices.ContainsFunc(r.Reasons, func(r statement.Reason) bool { return r.Rule == "agreement-superseded" }) {
+		t.Errorf("what came too late: %s %v", r.Kind, r.Reasons)
+	}
+	// Alpha leaves at once. Bravo's node takes nothing more of it, in whatever way it comes.
+	if _, err := y.calls["alpha"].Withdraw(t.Context(), &ententev1.WithdrawRequest{Agreement: "kestrel-watch"}); err != nil {
+		t.Fatal(err)
+	}
+	w.notices("bravo", parseHash(t, q.GetSha256()), statement.Withdraw, "alpha")
+	gone := w.document("alpha", []string{"bravo"}, "after alpha had left", under(q.GetSha256(), time.Now().UTC().Truncate(time.Second)))
+	if r := deliver(gone); r.Kind != statement.Refused {
+		t.Errorf("of a party that left: %s", r.Kind)
+	} else {
+		t.Logf("refused: %v", r.Reasons)
+	}
+	sub := submission("alpha")
+	sub.Agreement = "kestrel-watch"
+	_, err := w.person("bravo").Send(t.Context(), sub, strings.NewReader("to a party that left"))
+	if fault.KindOf(err) != fault.Refused {
+		t.Errorf("to a party that left: %v", err)
+	}
+	sub = submission("charlie")
+	sub.Agreement = "kestrel-watch"
+	w.await("bravo", w.send("bravo", sub, []byte("among those who are left"))[0], "delivered")
+	w.quiet()
+}
