@@ -50,6 +50,8 @@ const (
 	LabelWord = 24
 	// SchemeFile bounds a file with one label scheme: its words take less than 5 KiB, the rest is for comments.
 	SchemeFile = 64 << 10
+	// LabelFile bounds an exported label. A label has at most a Word, and so a file of them less than 4 KiB.
+	LabelFile = 16 << 10
 	// NoticeDays bounds the notice period of an agreement: ten years.
 	NoticeDays = 3653
 	// Amendments bounds the amendments that a history keeps, forks among them: one a week for twenty years.
