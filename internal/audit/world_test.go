@@ -415,7 +415,7 @@ func (h *home) decided(stage policy.Stage, m statement.Manifest) (rules []string
 	r := policy.Request{Stage: stage, Manifest: m, Agreement: &h.agreement.Terms, AgreementHash: h.agreement.Hash, Newest: 1, History: h.history, Self: "alpha",
 		Now: h.now}
 	if stage != policy.Accept {
-		r.Person = &policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}}
+		r.Person = &policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}, Labels: []string{"TLP:RED"}, TrainedUntil: h.now.AddDate(1, 0, 0)}
 		private = append(private, statement.Private{Field: "person", Value: []byte("spiffe://alpha/person/alice")})
 	}
 	r.House = houseRules(h.t)

@@ -167,8 +167,11 @@ func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Ha
 		return fmt.Errorf("record denial: %w", err)
 	}
 	hint := "entente agreement show " + m.Agreement + " prints what is agreed"
-	if slices.ContainsFunc(d.Reasons, func(r statement.Reason) bool { return strings.HasPrefix(r.Rule, "role-") }) {
-		hint = "roles stand in " + PeopleFile + "; entente person list shows them"
+	personal := func(r statement.Reason) bool {
+		return r.Set == "base" && (strings.HasPrefix(r.Rule, "role-") || r.Rule == "cleared" || r.Rule == "trained")
+	}
+	if slices.ContainsFunc(d.Reasons, personal) {
+		hint = "roles, labels and training stand in " + PeopleFile + "; entente person list shows them"
 	}
 	f := fault.New(fault.Refused, hint, "policy refuses to %s this document", stage)
 	f.Reasons = d.Reasons

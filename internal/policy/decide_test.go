@@ -60,6 +60,20 @@ var cases = []struct {
 	{"label-known", func(r *Request) { r.Manifest.Label = "TLP:PINK" }, "label TLP:PINK is not in the label scheme"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "tlp:amber" }, "label tlp:amber is not"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "" }, "label (none) is not"},
+	{"label-known", func(r *Request) { label(r, "NAVY:SECRET/NUCLEAR/CRYPTO") }, "in the order of its scheme: NAVY:SECRET/CRYPTO/NUCLEAR"},
+	{"label-known", func(r *Request) { label(r, "NAVY:SECRT") }, `label scheme NAVY has no level "SECRT"; its levels are OPEN, RESTRICTED, SECRET`},
+	{"label-equivalent", func(r *Request) { label(r, "PORT:CLOSED", "PORT:CLOSED") }, "does not say what PORT:CLOSED means in its common label scheme TLP"},
+	{"cleared", func(r *Request) { r.Person.Labels = nil }, "is cleared for nothing, and the document is labelled TLP:AMBER"},
+	{"cleared", func(r *Request) { r.Person.Labels = []string{"TLP:GREEN"} }, "is cleared for TLP:GREEN, and the document is labelled TLP:AMBER"},
+	{"cleared", func(r *Request) { r.Person.Labels = []string{"tlp:red", "MARS:TOP"} }, "is cleared for tlp:red, MARS:TOP"},
+	{"cleared", func(r *Request) { label(r, "NAVY:RESTRICTED", "NAVY:OPEN", "TLP:RED") }, "is cleared for NAVY:OPEN, TLP:RED"},
+	{"cleared", func(r *Request) { label(r, "NAVY:RESTRICTED/CRYPTO/NUCLEAR", "NAVY:SECRET/CRYPTO/BALTIC") }, "labelled NAVY:RESTRICTED/CRYPTO/NUCLEAR"},
+	{"cleared", func(r *Request) { label(r, "NAVY:OPEN/BALTIC", "NAVY:SECRET/CRYPTO/NORTH-SEA") }, "labelled NAVY:OPEN/BALTIC"},
+	{"cleared", func(r *Request) { label(r, "NAVY:OPEN/BALTIC", "TLP:RED") }, "labelled NAVY:OPEN/BALTIC"},
+	{"cleared", func(r *Request) { label(r, "NAVY:OPEN", "TLP:CLEAR") }, "is cleared for TLP:CLEAR"},
+	{"cleared", func(r *Request) { label(r, "TLP:AMBER", "NAVY:RESTRICTED/CRYPTO") }, "is cleared for NAVY:RESTRICTED/CRYPTO"},
+	{"trained", func(r *Request) { r.Person.TrainedUntil = time.Time{} }, "counts until (never), and it is 2026-11-2"},
+	{"trained", func(r *Request) { r.Person.TrainedUntil = r.Now.Add(-time.Second) }, "counts until 2026-11-2"},
 	{"ceiling-known", func(r *Request) { r.Agreement.Ceiling = "SECRET" }, "has the ceiling SECRET, which is not in the label scheme"},
 	{"label-ceiling", func(r *Request) { r.Manifest.Label = "TLP:RED" }, "label TLP:RED is above the agreement's ceiling TLP:AMBER"},
 	{"label-ceiling", func(r *Request) { r.Manifest.Label = "TLP:AMBER+STRICT" }, "label TLP:AMBER+STRICT is above the agreement's ceiling TLP:AMBER"},
@@ -69,6 +83,15 @@ var cases = []struct {
 	{"deadline", func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(beyond(r.Stage)) }, "it was to be delivered by 2026-11-30 09:12:44 UTC, and it is"},
 	{"retention-maximum", func(r *Request) { r.Manifest.RetainUntil = r.Manifest.RetainUntil.Add(time.Second) }, "is 91 days after creation, more than the 90 days of agreement harbour-watch"},
 	{"retention-ended", func(r *Request) { r.Now = r.Manifest.RetainUntil.Add(time.Second) }, "it was to be retained until 2027-02-21 09:12:44 UTC, and it is"},
+}
+
+// label makes a request for a document of that label, under an agreement that harmonises several schemes, by somebody who is cleared for these.
+func label(r *Request, label string, clearance ...string) {
+	h := harmonised()
+	r.Manifest.Label, r.Agreement.Schemes, r.Agreement.Equivalents = label, h.Schemes, h.Equivalents
+	if r.Person != nil && len(clearance) > 0 {
+		r.Person.Labels = clearance
+	}
 }
 
 // expel has somebody who is not in good standing take the member's part, as a party to the agreement.
@@ -225,22 +248,29 @@ func TestGood(t *testing.T) {
 		"at the level that needs no approval": {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Agreement.ApprovalAbove = "TLP:AMBER" }},
 		"as it is":                            {[]Stage{Release, Accept, Open, Approve}, func(*Request) {}},
 		"one recipient":                       {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.To = []string{"bravo"} }},
-		"a lower label":                       {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label = "TLP:CLEAR" }},
-		"the highest label":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label, r.Agreement.Ceiling = "TLP:RED", "TLP:RED" }},
-		"shorter retention":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.RetainUntil = r.Manifest.DeliverBy }},
-		"the other purpose":                   {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Purpose = "exercise" }},
-		"first second of agreement":           {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now }},
-		"last second of agreement":            {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now }},
-		"at the deadline":                     {[]Stage{Release, Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy }},
-		"our clock five minutes slow":         {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.Created.Add(-skew) }},
-		"our clock five minutes fast":         {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(skew) }},
-		"agreement just about to come":        {[]Stage{Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now.Add(skew) }},
-		"agreement just over":                 {[]Stage{Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-skew) }},
-		"co-recipient expelled":               {[]Stage{Accept, Open}, func(r *Request) { expel(r, "charlie") }},
-		"sender expelled since":               {[]Stage{Open}, func(r *Request) { expel(r, "alpha") }},
-		"agreement over since":                {[]Stage{Open}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-time.Second) }},
-		"after the deadline":                  {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(day) }},
-		"last second of retention":            {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.RetainUntil }},
+		"a category, and more are held": {[]Stage{Release, Accept, Open, Approve}, func(r *Request) {
+			label(r, "NAVY:OPEN/CRYPTO/BALTIC/NORTH-SEA", "NAVY:RESTRICTED/CRYPTO/NUCLEAR/NORTH-SEA")
+		}},
+		"a label of another scheme":     {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { label(r, "NAVY:RESTRICTED", "TLP:AMBER") }},
+		"cleared in another scheme":     {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { label(r, "TLP:AMBER", "PORT:INTERNAL") }},
+		"last second of training":       {[]Stage{Release, Open, Approve}, func(r *Request) { r.Person.TrainedUntil = r.Now }},
+		"cleared for exactly the label": {[]Stage{Release, Open, Approve}, func(r *Request) { r.Person.Labels = []string{"TLP:AMBER"} }},
+		"a lower label":                 {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label = "TLP:CLEAR" }},
+		"the highest label":             {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Label, r.Agreement.Ceiling = "TLP:RED", "TLP:RED" }},
+		"shorter retention":             {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.RetainUntil = r.Manifest.DeliverBy }},
+		"the other purpose":             {[]Stage{Release, Accept, Open, Approve}, func(r *Request) { r.Manifest.Purpose = "exercise" }},
+		"first second of agreement":     {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now }},
+		"last second of agreement":      {[]Stage{Release, Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now }},
+		"at the deadline":               {[]Stage{Release, Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy }},
+		"our clock five minutes slow":   {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.Created.Add(-skew) }},
+		"our clock five minutes fast":   {[]Stage{Accept}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(skew) }},
+		"agreement just about to come":  {[]Stage{Accept}, func(r *Request) { r.Agreement.NotBefore = r.Now.Add(skew) }},
+		"agreement just over":           {[]Stage{Accept}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-skew) }},
+		"co-recipient expelled":         {[]Stage{Accept, Open}, func(r *Request) { expel(r, "charlie") }},
+		"sender expelled since":         {[]Stage{Open}, func(r *Request) { expel(r, "alpha") }},
+		"agreement over since":          {[]Stage{Open}, func(r *Request) { r.Agreement.NotAfter = r.Now.Add(-time.Second) }},
+		"after the deadline":            {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.DeliverBy.Add(day) }},
+		"last second of retention":      {[]Stage{Open}, func(r *Request) { r.Now = r.Manifest.RetainUntil }},
 	}
 	for name, e := range edits {
 		for _, stage := range e.stages {

@@ -60,9 +60,8 @@ func facts(r Request) (cedar.Request, cedar.EntityMap) {
 		"created": cedar.NewDatetime(m.Created), "deliver_by": cedar.NewDatetime(m.DeliverBy), "retain_until": cedar.NewDatetime(m.RetainUntil),
 		"released_by": cedar.String(m.ReleasedBy),
 	}
-	if level, ok := level(r.Agreement, m.Label); ok {
-		document["level"] = cedar.Long(level)
-	}
+	label := labelled(r)
+	label.facts(document)
 	earliest, latest := r.Now, r.Now
 	if r.Stage == Accept {
 		earliest, latest = r.Now.Add(-limit.ClockSkew), r.Now.Add(limit.ClockSkew)
@@ -78,16 +77,16 @@ func facts(r Request) (cedar.Request, cedar.EntityMap) {
 		context["newest_begun"] = cedar.NewDatetime(r.Begun)
 	}
 	if a := r.Agreement; a != nil {
-		context["agreement"] = agreementFacts(a, r.AgreementHash)
+		context["agreement"] = agreementFacts(a, r.AgreementHash, label.schemes)
 	}
 	entities := make(cedar.EntityMap, 3)
 	if r.Approver != nil {
-		approver := personOf(r, r.Approver)
+		approver := personOf(r, label, r.Approver)
 		context["approver"], entities[approver.UID] = approver.UID, approver
 	}
 	principal := cedar.Entity{UID: cedar.NewEntityUID("Node", cedar.String(r.Self))}
 	if r.Stage != Accept {
-		principal = personOf(r, r.Person)
+		principal = personOf(r, label, r.Person)
 	}
 	resource := cedar.Entity{UID: cedar.NewEntityUID("Document", cedar.String(m.From+"/"+m.ID)), Attributes: cedar.NewRecord(document)}
 	entities[principal.UID], entities[resource.UID] = principal, resource
@@ -95,24 +94,49 @@ func facts(r Request) (cedar.Request, cedar.EntityMap) {
 	return cedar.Request{Principal: principal.UID, Action: action, Resource: resource.UID, Context: cedar.NewRecord(context)}, entities
 }
 
-func agreementFacts(a *statement.Agreement, hash statement.Hash) cedar.Record {
+// labelling is a document's label, as its agreement's schemes have it.
+type labelling struct {
+	schemes Schemes
+	label   Label
+	known   bool
+}
+
+func labelled(r Request) labelling {
+	s := SchemesOf(r.Agreement)
+	l, err := s.Parse(r.Manifest.Label)
+	return labelling{s, l, err == nil}
+}
+
+// facts says what a label is in its own scheme, and in the common one.
+func (l labelling) facts(document cedar.RecordMap) {
+	document["restrictive"], document["permissive"] = stringSet(l.label.Restrictive), stringSet(l.label.Permissive)
+	if !l.known {
+		return
+	}
+	document["rank"] = cedar.Long(l.label.Rank)
+	if level, ok := l.schemes.Level(l.label); ok {
+		document["level"] = cedar.Long(level)
+	}
+}
+
+func agreementFacts(a *statement.Agreement, hash statement.Hash, s Schemes) cedar.Record {
 	terms := cedar.RecordMap{
 		"name": cedar.String(a.Name), "version": cedar.Long(a.Version), "sha256": cedar.String(hash.String()), "alliance": cedar.String(a.Alliance.String()),
 		"parties": stringSet(a.Parties), "purposes": stringSet(a.Purposes),
 		"retain_max": cedar.NewDurationFromMillis(a.RetainDays * (24 * time.Hour).Milliseconds()),
 		"not_before": cedar.NewDatetime(a.NotBefore), "not_after": cedar.NewDatetime(a.NotAfter), "needs_approval": cedar.Boolean(a.ApprovalAbove != ""),
 	}
-	if level, ok := SchemesOf(a).LevelOf(a.Ceiling); ok {
+	if level, ok := s.LevelOf(a.Ceiling); ok {
 		terms["ceiling"] = cedar.Long(level)
 	}
-	if level, ok := SchemesOf(a).LevelOf(a.ApprovalAbove); ok {
+	if level, ok := s.LevelOf(a.ApprovalAbove); ok {
 		terms["approval_above"] = cedar.Long(level)
 	}
 	return cedar.NewRecord(terms)
 }
 
 // personOf is what rules see of a person; without one, of somebody who has no role and may see nothing.
-func personOf(r Request, p *Person) cedar.Entity {
+func personOf(r Request, label labelling, p *Person) cedar.Entity {
 	if p == nil {
 		p = &Person{}
 	}
@@ -120,7 +144,12 @@ func personOf(r Request, p *Person) cedar.Entity {
 	if p.Name != "" {
 		id = "spiffe://" + r.Self + "/person/" + p.Name
 	}
-	attributes := cedar.RecordMap{"spiffe_id": cedar.String(id), "roles": stringSet(p.Roles), "cleared": cedar.Boolean(cleared(r.Agreement, p.Labels, r.Manifest.Label))}
+	attributes := cedar.RecordMap{"spiffe_id": cedar.String(id), "roles": stringSet(p.Roles), "categories": cedar.NewSet()}
+	if label.known {
+		if rank, categories, ok := label.schemes.Clearance(p.Labels, label.label); ok {
+			attributes["clearance"], attributes["categories"] = cedar.Long(rank), stringSet(categories)
+		}
+	}
 	if !p.TrainedUntil.IsZero() {
 		attributes["trained_until"] = cedar.NewDatetime(p.TrainedUntil.Truncate(time.Second))
 	}

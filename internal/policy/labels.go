@@ -249,24 +249,3 @@ func CheckClearances(labels []string) error {
 	}
 	return nil
 }
-
-// level gives a label's level in the common scheme of an agreement, which may be nil; false for a label that has none.
-func level(a *statement.Agreement, label string) (int, bool) {
-	s := SchemesOf(a)
-	l, err := s.Parse(label)
-	if err != nil {
-		return 0, false
-	}
-	return s.Level(l)
-}
-
-// cleared tells whether somebody with these highest labels may see what bears that label.
-func cleared(a *statement.Agreement, highest []string, label string) bool {
-	s := SchemesOf(a)
-	l, err := s.Parse(label)
-	if err != nil {
-		return false
-	}
-	rank, categories, ok := s.Clearance(highest, l)
-	return ok && Label{Scheme: l.Scheme, Rank: rank, Restrictive: categories}.Dominates(l)
-}

@@ -90,9 +90,9 @@ func TestReasonsOfOtherSets(t *testing.T) {
 			`resource.to == ["a}\"{"]`,
 		},
 		"something that is not there": {
-			`@id("a") @reason("r") permit (principal, action, resource) when { context has approver && context.approver.cleared };`,
-			`not permitted by the rule "r", which asks for context has approver && context.approver.cleared; but there is no context.approver, there is no context.approver.cleared`,
-			`context has approver && context.approver.cleared`,
+			`@id("a") @reason("r") permit (principal, action, resource) when { context has approver && context.approver.roles.contains("approver") };`,
+			`not permitted by the rule "r", which asks for context has approver && context.approver.roles.contains("approver"); but there is no context.approver, there is no context.approver.roles`,
+			`context has approver && context.approver.roles.contains("approver")`,
 		},
 		"times and durations": {
 			`@id("a") @reason("r") permit (principal, action, resource) when { resource.created > datetime("2030-01-01") && context.in_flight > duration("1h") };`,

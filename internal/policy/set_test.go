@@ -42,9 +42,10 @@ func TestBaseLoads(t *testing.T) {
 func TestStages(t *testing.T) {
 	t.Parallel()
 	crossing, recipient, sender := []Stage{Release, Accept, Approve}, []Stage{Accept, Open}, []Stage{Release, Approve}
+	acting := []Stage{Release, Approve, Open}
 	limited := map[string][]Stage{
 		"release": {Release}, "accept": {Accept}, "open": {Open}, "approve": {Approve},
-		"role-releaser": {Release}, "role-reader": {Open}, "role-approver": {Approve}, "not-your-own": {Approve}, "another-approver": {Release},
+		"role-releaser": {Release}, "role-reader": {Open}, "role-approver": {Approve}, "not-your-own": {Approve}, "cleared": acting, "trained": acting, "another-approver": {Release},
 		"releaser-named": {Release}, "sender-here": sender, "recipient-here": recipient,
 		"sender-standing": crossing, "recipients-standing": sender, "own-standing": recipient,
 		"agreement-superseded": crossing, "agreement-begun": crossing, "agreement-ended": crossing,

@@ -26,6 +26,7 @@ func values(r Request) map[string]string {
 	if r.Person != nil {
 		person = r.Person.Name
 	}
+	schemes := SchemesOf(r.Agreement)
 	allianceName, approver, c := "", "nobody", recall(r)
 	if r.Approver != nil {
 		approver = r.Approver.Name
@@ -62,7 +63,9 @@ func values(r Request) map[string]string {
 		"purpose":          word(m.Purpose),
 		"purposes":         words(a.Purposes),
 		"label":            word(m.Label),
-		"labels":           words(SchemesOf(r.Agreement).Labels()),
+		"labels":           words(schemes.Labels()),
+		"label_error":      mistake(schemes, m.Label),
+		"common_scheme":    word(schemes.Common().Name),
 		"ceiling":          word(a.Ceiling),
 		"created":          moment(m.Created),
 		"deliver_by":       moment(m.DeliverBy),
@@ -85,10 +88,21 @@ func until(p *Person) string {
 
 // clearance lists somebody's highest labels.
 func clearance(p *Person) string {
-	if p == nil {
-		return words(nil)
+	if p == nil || len(p.Labels) == 0 {
+		return "nothing"
 	}
 	return words(p.Labels)
+}
+
+// mistake is what is wrong with a label that no scheme knows.
+func mistake(s Schemes, label string) string {
+	if statement.ValidLabel(label) != nil { // whose error may hold anything
+		return "a label is written SCHEME:LEVEL, in printable ASCII"
+	}
+	if _, err := s.Parse(label); err != nil {
+		return clip(err.Error(), limit.Line/2)
+	}
+	return "(nothing)"
 }
 
 func without(list, those []string) []string {

@@ -61,12 +61,17 @@ var open = func() House {
 	return h
 }()
 
+// person is somebody who may see everything, and whose training ends with the agreement of good.
+func person(name string, roles ...string) *Person {
+	return &Person{Name: name, Roles: roles, Labels: []string{"TLP:RED"}, TrainedUntil: now.Add(300 * day)}
+}
+
 // good is a request that every rule permits, fresh for each case to spoil.
 func good(h *member.History, stage Stage) Request {
 	hash := statement.HashBytes([]byte("agreement"))
 	r := Request{
 		Stage: stage, History: h, House: open, Self: "alpha", Now: now, AgreementHash: hash,
-		Person: &Person{Name: "alice", Roles: []string{Reader, Releaser}},
+		Person: person("alice", Reader, Releaser),
 		Manifest: statement.Manifest{
 			ID: "01K7XQ3W0V6N2T9R4M5B8C1D2E", From: "alpha", To: []string{"bravo", "charlie"},
 			SealedFor: make([]statement.Hash, 2), Charter: h.Alliance(), Agreement: "harbour-watch", AgreementHash: hash,
@@ -82,11 +87,11 @@ func good(h *member.History, stage Stage) Request {
 	}
 	switch stage {
 	case Approve:
-		r.Person = &Person{Name: "anna", Roles: []string{Approver}}
+		r.Person = person("anna", Approver)
 	case Accept:
 		r.Self, r.Person, r.Now = "bravo", nil, now.Add(3*time.Second)
 	case Open:
-		r.Self, r.Person, r.Now = "bravo", &Person{Name: "bob", Roles: []string{Reader}}, now.Add(day)
+		r.Self, r.Person, r.Now = "bravo", person("bob", Reader), now.Add(day)
 	}
 	return r
 }
