@@ -161,3 +161,19 @@ func (p *program) completeExchanges(inbox bool) completer {
 		})
 	})
 }
+
+// completeWaiting offers the releases that wait for a second person.
+func (p *program) completeWaiting(cmd *cobra.Command, given []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return first(func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return p.look(prefix, func(ctx context.Context, h *node.Home) (ids []string, err error) {
+			err = h.DB.View(ctx, func(v *store.View) error {
+				list, err := v.WaitingByEnd(100)
+				for _, r := range list {
+					ids = append(ids, r.Draft.Terms.ID)
+				}
+				return err
+			})
+			return ids, err
+		})
+	})(cmd, given, prefix)
+}

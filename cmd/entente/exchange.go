@@ -31,6 +31,9 @@ type exchangeJSON struct {
 	NextAttempt time.Time     `json:"next_attempt,omitzero"`
 	LastError   string        `json:"last_error,omitempty"`
 	Receipts    []receiptJSON `json:"receipts,omitempty"`
+	ApprovedBy  string        `json:"approved_by,omitempty"`
+	ApprovedAt  time.Time     `json:"approved_at,omitzero"`
+	WaitsUntil  time.Time     `json:"waits_until,omitzero"`
 	Signed      string        `json:"manifest,omitempty"` // the signed text, in show
 }
 
@@ -55,7 +58,8 @@ func exchangeOf(e *ententev1.Exchange) exchangeJSON {
 	j := exchangeJSON{Ref: e.GetRef(), From: e.GetFrom(), ID: e.GetId(), To: e.GetTo(), State: e.GetState(), Agreement: e.GetAgreement(),
 		Purpose: e.GetPurpose(), Label: e.GetLabel(), Created: utc(e.GetCreated()), DeliverBy: utc(e.GetDeliverBy()), RetainUntil: utc(e.GetRetainUntil()),
 		ReleasedBy: e.GetReleasedBy(), Size: e.GetCiphertextSize(), Manifest: e.GetManifestSha256(), Updated: utc(e.GetUpdated()).Truncate(time.Second),
-		Attempts: e.GetAttempts(), NextAttempt: utc(e.GetNextAttempt()).Truncate(time.Second), LastError: e.GetLastError()}
+		Attempts: e.GetAttempts(), NextAttempt: utc(e.GetNextAttempt()).Truncate(time.Second), LastError: e.GetLastError(),
+		ApprovedBy: e.GetApprovedBy(), ApprovedAt: utc(e.GetApprovedAt()), WaitsUntil: utc(e.GetWaitsUntil())}
 	for _, r := range e.GetReceipts() {
 		j.Receipts = append(j.Receipts, receiptJSON{r.GetKind(), r.GetFrom(), utc(r.GetAt()), r.GetLog(), r.GetLeaf(), reasonsOf(r.GetReasons()), string(r.GetRaw())})
 	}
@@ -80,22 +84,35 @@ func (e exchangeJSON) refusal() []statement.Reason {
 	return nil
 }
 
+// workerOf shows a SPIFFE ID as a person of a member; "" for none.
+func workerOf(member, id string) string {
+	if id == "" {
+		return ""
+	}
+	return strings.TrimPrefix(id, "spiffe://"+member+"/person/") + " of " + member
+}
+
+// known leaves out a time that is none.
+func known(t time.Time) any {
+	if t.IsZero() {
+		return ""
+	}
+	return t
+}
+
 // showExchange prints everything about an exchange for a person.
 func (p *program) showExchange(e exchangeJSON) {
 	attempts := any("")
 	if e.Attempts > 0 {
 		attempts = e.Attempts
 	}
-	next := any("")
-	if !e.NextAttempt.IsZero() {
-		next = e.NextAttempt
-	}
 	p.fields(field{"exchange", e.Ref}, field{"label", p.label(e.Label)}, field{"state", state(e.State)}, field{"since", e.Updated},
 		field{"from", e.From}, field{"to", e.To}, field{"agreement", e.Agreement}, field{"purpose", e.Purpose},
-		field{"released by", strings.TrimPrefix(e.ReleasedBy, "spiffe://"+e.From+"/person/") + " of " + e.From},
+		field{"released by", workerOf(e.From, e.ReleasedBy)}, field{"approved by", workerOf(e.From, e.ApprovedBy)}, field{"approved at", known(e.ApprovedAt)},
+		field{"waits until", known(e.WaitsUntil)},
 		field{"created", e.Created}, field{"deliver by", e.DeliverBy}, field{"retain until", e.RetainUntil},
 		field{"sealed size", size(e.Size)}, field{"manifest", e.Manifest},
-		field{"attempts", attempts}, field{"next attempt", next}, field{"last error", e.LastError})
+		field{"attempts", attempts}, field{"next attempt", known(e.NextAttempt)}, field{"last error", e.LastError})
 	for _, r := range e.Receipts {
 		p.printf("\n%s %s, signed by %s, leaf %d of %s\n", state(r.Kind), r.At, r.From, r.Leaf, r.Log)
 		for _, why := range r.Reasons {

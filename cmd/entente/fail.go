@@ -44,15 +44,20 @@ func (p *program) fail(ctx context.Context, err error) int {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(p.stderr, format, safeAll(args)...) }
 	line("%s %s\n", styled(bad.Render("error:")), f.Text)
 	for _, r := range f.Reasons {
-		line("  %s: %s\n", styled(bold.Render(plain(r.Set+"/"+r.Rule))), r.Text)
-		if r.Needs != "" {
-			line("    needed: %s\n", r.Needs)
-		}
+		p.reason(r)
 	}
 	if f.Hint != "" {
 		line("%s %s\n", styled(bold.Render("hint:")), f.Hint)
 	}
 	return exitCode(f.Kind)
+}
+
+// reason says on stderr which rule refused, and what would have been needed.
+func (p *program) reason(r statement.Reason) {
+	p.note("  %s: %s\n", styled(bold.Render(plain(r.Set+"/"+r.Rule))), r.Text)
+	if r.Needs != "" {
+		p.note("    needed: %s\n", r.Needs)
+	}
 }
 
 func exitCode(kind string) int {

@@ -14,7 +14,8 @@ import (
 const jsonExchange = `With --json: an object a line with exchange, from, id, to, state, agreement,
 purpose, label, created, deliver_by, retain_until, released_by, sealed_size,
 manifest_sha256, updated, and where there are any: attempts, next_attempt,
-last_error, receipts (kind, from, at, log, leaf, reasons).`
+last_error, approved_by, approved_at, waits_until, receipts (kind, from, at,
+log, leaf, reasons).`
 
 func (p *program) outboxCommand() *cobra.Command {
 	return p.listCommand(ententev1.Direction_DIRECTION_OUT, &cobra.Command{
@@ -23,9 +24,11 @@ func (p *program) outboxCommand() *cobra.Command {
 		Long: `Outbox lists what was sent, newest first, a line for each recipient. It asks the
 running node.
 
-queued and delivering mean that the node is trying, and goes on by itself until
-the deadline. delivered means that the recipient's signed receipt is here;
-refused, that its signed refusal is; expired, that the deadline passed.
+waiting means that a second person has to approve it, see "entente approvals",
+and lapsed that nobody did in time. queued and delivering mean that the node is
+trying, and goes on by itself until the deadline. delivered means that the
+recipient's signed receipt is here; refused, that its signed refusal is;
+expired, that the deadline passed.
 
 What comes next: "entente show EXCHANGE" for the receipts and reasons.
 

@@ -158,9 +158,9 @@ func state(s string) styled {
 	switch s {
 	case "delivered", "stored", "opened":
 		return styled(good.Render(s))
-	case "refused", "expired", "undecryptable":
+	case "refused", "expired", "undecryptable", "lapsed":
 		return styled(bad.Render(s))
-	case "queued", "delivering":
+	case "waiting", "queued", "delivering":
 		return styled(wait.Render(s))
 	}
 	return styled(plain(s))

@@ -86,17 +86,22 @@ func (p *program) confirmed(ctx context.Context, question string) bool {
 
 // self is how the person called the program, for commands that we suggest: with the same home.
 func (p *program) self() string {
-	switch {
-	case p.home == "":
+	if p.home == "" {
 		return "entente"
-	case strings.ContainsAny(p.home, " '\"\\$`&;*?()<>|"):
-		return "entente --home " + strconv.Quote(p.home)
 	}
-	return "entente --home " + p.home
+	return "entente --home " + word(p.home)
+}
+
+// word is a text as one word of a command that we suggest.
+func word(s string) string {
+	if strings.ContainsAny(s, " '\"\\$`&;*?()<>|") {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // ours are commands of a member's home, as hints name them.
-var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|node|health|audit|evidence)\b`)
+var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|approvals|approve|who-may|node|health|audit|evidence)\b`)
 
 // hint is a hint as this person can follow it: where --home was given, the commands in it need that too.
 func (p *program) hint(text string) string {

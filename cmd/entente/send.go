@@ -24,7 +24,7 @@ type sendFlags struct {
 	agreement, purpose string
 	label, name        string
 	retain, deliverBy  duration
-	wait               bool
+	wait, dryRun       bool
 }
 
 func (p *program) sendCommand() *cobra.Command {
@@ -43,10 +43,22 @@ when every recipient has answered with a signed receipt.
 It prints the exchanges, one for each recipient, as FROM/ID/TO; with --wait each
 with its state. It ends with 3 if our policies or any recipient refused.
 
+Above some labels a second person has to approve it first, with "entente
+approve". Until then it waits here, sealed; send says so, and ends with 0. With
+--wait it waits for that person as well.
+
+With --dry-run nothing is sent, and the document is not even read: the node
+decides, asks the recipients' nodes what they would decide, and prints a table.
+It ends with 0 if it would go at once and all would accept; with 3 if anybody
+would refuse, or a second person would have to approve it; with 1 if somebody's
+node does not answer. The members asked write down that they were.
+
 What comes next: "entente outbox" and "entente show EXCHANGE".
 
-With --json: exchanges, manifest_sha256; with --wait instead an object a line
-for each recipient, as "entente show" prints it.`,
+With --json: exchanges, manifest_sha256, and where it waits: waits, waits_until;
+with --wait instead an object a line for each recipient, as "entente show"
+prints it; with --dry-run: reasons, waits, recipients (member, answer, reasons,
+error).`,
 		Example: `entente send report.pdf --to bravo --agreement harbour-watch \
 --purpose incident-response --label TLP:AMBER
 # To two members, with an answer before it returns
@@ -64,6 +76,7 @@ entente send report.pdf --to bravo,charlie --agreement harbour-watch \
 	flags.Var(&f.deliverBy, "deliver-by", "how long the node tries to deliver it, such as 12h (default 7d)")
 	flags.StringVar(&f.name, "name", "", "the document's NAME for the recipients (default: the file's)")
 	flags.BoolVar(&f.wait, "wait", false, "wait until every recipient has answered")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "send nothing, and say who would accept it and who would not")
 	required(cmd, "to", "agreement", "purpose", "label")
 	_ = cmd.RegisterFlagCompletionFunc("to", p.completeMembers)
 	_ = cmd.RegisterFlagCompletionFunc("agreement", p.completeAgreements)
@@ -117,36 +130,64 @@ func (p *program) send(ctx context.Context, path string, f sendFlags) error {
 	if f.name == "" {
 		f.name = filepath.Base(path)
 	}
+	if f.dryRun {
+		return p.rehearseSend(ctx, f)
+	}
 	file, info, err := openDocument(path, f.name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	retain, err := f.retain.days("retain")
+	sub, err := f.submission()
 	if err != nil {
 		return err
 	}
-	// Chosen once: whatever is repeated with it is the same sending.
-	sub := &ententev1.Submission{Id: client.NewID(), To: f.to, Agreement: f.agreement, Purpose: f.purpose, Label: f.label, RetainDays: retain,
-		DeliverSeconds: int64(time.Duration(f.deliverBy) / time.Second), FileName: f.name, MediaType: client.MediaType(f.name)}
 	sent, err := p.submit(ctx, sub, file, info.Size())
 	if err != nil {
 		return err
 	}
+	waits := len(sent.GetWaits()) > 0
 	if f.wait {
+		if waits {
+			p.waits(sent, sub)
+		}
 		return p.await(ctx, sent)
 	}
 	if p.json {
 		return p.emit(struct {
-			Exchanges []string `json:"exchanges"`
-			Manifest  string   `json:"manifest_sha256"`
-		}{sent.GetExchanges(), sent.GetManifestSha256()})
+			Exchanges  []string           `json:"exchanges"`
+			Manifest   string             `json:"manifest_sha256"`
+			Waits      []statement.Reason `json:"waits,omitempty"`
+			WaitsUntil time.Time          `json:"waits_until,omitzero"`
+		}{sent.GetExchanges(), sent.GetManifestSha256(), reasonsOf(sent.GetWaits()), utc(sent.GetWaitsUntil())})
 	}
 	for _, ref := range sent.GetExchanges() {
 		p.printf("%s\n", ref)
 	}
+	if waits {
+		p.waits(sent, sub)
+		return nil
+	}
 	p.next(p.self() + " outbox shows how far it has come; the node goes on by itself")
 	return nil
+}
+
+// waits says why a release waits, for whom, until when, and what that person does.
+func (p *program) waits(sent *ententev1.SendResponse, sub *ententev1.Submission) {
+	p.note("It waits for a second person until %s, and nothing is sent before:\n", utc(sent.GetWaitsUntil()))
+	for _, r := range reasonsOf(sent.GetWaits()) {
+		p.reason(r)
+	}
+	p.next("give somebody who may approve it the document, and have them run:",
+		p.self()+" approve "+sub.GetId()+" --document "+word(sub.GetFileName()))
+}
+
+// submission is what the flags say.
+func (f *sendFlags) submission() (*ententev1.Submission, error) {
+	retain, err := f.retain.days("retain")
+	// The id is chosen once: whatever is repeated with it is the same sending.
+	return &ententev1.Submission{Id: client.NewID(), To: f.to, Agreement: f.agreement, Purpose: f.purpose, Label: f.label, RetainDays: retain,
+		DeliverSeconds: int64(time.Duration(f.deliverBy) / time.Second), FileName: f.name, MediaType: client.MediaType(f.name)}, err
 }
 
 // openDocument opens a file that can be sent under a name.
@@ -171,6 +212,10 @@ type document struct {
 	*io.SectionReader
 	bar  *bar
 	read int64
+}
+
+func newDocument(file *os.File, length int64, bar *bar) *document {
+	return &document{io.NewSectionReader(file, 0, length), bar, 0}
 }
 
 // Read reads on.
@@ -200,7 +245,7 @@ func (p *program) submit(ctx context.Context, sub *ententev1.Submission, file *o
 	defer c.Close()
 	bar := p.progress(length, "sending")
 	defer bar.done()
-	return c.Send(ctx, sub, &document{io.NewSectionReader(file, 0, length), bar, 0})
+	return c.Send(ctx, sub, newDocument(file, length, bar))
 }
 
 // await prints what every recipient answers.
@@ -211,7 +256,7 @@ func (p *program) await(ctx context.Context, sent *ententev1.SendResponse) error
 		return err
 	}
 	defer c.Close()
-	var refused, expired []exchangeJSON
+	var refused, expired, lapsed []exchangeJSON
 	for _, ref := range sent.GetExchanges() {
 		found, err := c.Await(ctx, ref, func(e *ententev1.Exchange) bool { return client.Settled(e.GetState()) })
 		if ctx.Err() != nil {
@@ -226,12 +271,17 @@ func (p *program) await(ctx context.Context, sent *ententev1.SendResponse) error
 			refused = append(refused, e)
 		case "expired":
 			expired = append(expired, e)
+		case "lapsed":
+			lapsed = append(lapsed, e)
 		}
 		if !p.json {
 			p.printf("%s %s\n", e.Ref, state(e.State))
 		} else if err := p.emit(e); err != nil {
 			return err
 		}
+	}
+	if len(lapsed) > 0 {
+		return fault.New(fault.Failed, "send it again, and tell somebody who may approve it", "nobody approved it until %s; nothing was sent", when(lapsed[0].WaitsUntil))
 	}
 	return outcome(refused, expired)
 }

@@ -128,7 +128,7 @@ func (v *homeVerifier) verifyBlobs() {
 		if len(unknown) < mostUnknown {
 			unknown = append(unknown, key)
 		} else {
-			v.report.add("blob "+key.Short(), "no manifest has this blob")
+			v.report.add("blob "+key.Short(), "no manifest, and no release that waits, has this blob")
 		}
 	})
 	v.failed("blobs", err)
@@ -206,7 +206,7 @@ func (v *homeVerifier) orphans(unknown []statement.Hash) {
 			switch committed, there := v.committed(key); {
 			case !there || v.hasHeader(key):
 			case start.Sub(committed) > recent || time.Since(start) > rechecks:
-				v.report.add("blob "+key.Short(), "no manifest has this blob")
+				v.report.add("blob "+key.Short(), "no manifest, and no release that waits, has this blob")
 			default:
 				rest = append(rest, key)
 			}
@@ -230,10 +230,10 @@ func (v *homeVerifier) committed(key statement.Hash) (time.Time, bool) {
 	return info.ModTime(), true
 }
 
-func (v *homeVerifier) hasHeader(manifest statement.Hash) bool {
-	err := v.DB.View(v.ctx, func(view *store.View) error {
-		_, err := view.Header(manifest)
+func (v *homeVerifier) hasHeader(manifest statement.Hash) (has bool) {
+	err := v.DB.View(v.ctx, func(view *store.View) (err error) {
+		has, err = view.Kept(manifest)
 		return err
 	})
-	return err == nil
+	return err == nil && has
 }

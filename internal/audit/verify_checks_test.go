@@ -54,7 +54,7 @@ func TestVerifyHomeFindsUntruth(t *testing.T) {
 			func(h *home) { h.refuse(h.document("bravo", "", "alpha"), false) }, `there is no record of the decision behind "refused"`},
 		"a record that is none": {func(h *home) { h.tweak = replaced("decision", `{"v":1`, `{"v":7`) }, release, "version 7 is unknown"},
 		"permitted against the rules": {func(h *home) { h.tweak = replaced("decision", `"label":"TLP:AMBER"`, `"label":"TLP:RED"`) }, release,
-			"by the same facts and policies it is [base/label-ceiling] (permit: false)"},
+			"by the same facts and policies it is [base/label-ceiling base/two-keys] (permit: false)"},
 		"released though denied": {func(h *home) {
 			h.tweak = h.recorded(policy.Release, func(m *statement.Manifest) { m.Label = "TLP:RED" })
 		}, release, `it says "released", and the decision behind it was permit: false`},

@@ -18,6 +18,7 @@ import (
 var outcomes = map[statement.EventKind]bool{
 	statement.EventReleased: true, statement.EventReceived: true, statement.EventOpened: true, statement.EventReopened: true,
 	statement.EventUndecryptable: true, statement.EventDenied: false, statement.EventRefused: false,
+	statement.EventWaiting: false,
 }
 
 // What a recipient's node checks itself, see docs/life-of-a-document.md: before the policies are asked, and after they have
@@ -65,6 +66,9 @@ func (v *homeVerifier) decision(where string, idx int64, l statement.Leaf, m *st
 		v.report.add(where, "its record says that %v decided (permit: %t), and by the same facts and policies it is %v (permit: %t)",
 			d.Recorded.Rules, d.Recorded.Permit, d.Again.Rules, d.Again.Permit)
 	}
+	if l.Kind == statement.EventWaiting && !d.Again.Waits {
+		v.report.add(where, "it waits, and by the same facts and policies the approval of a second person would not cure it")
+	}
 	if wrong := v.untrue(idx, l, d); wrong != "" {
 		v.report.add(where, "the record of its decision %s", wrong)
 	}
@@ -108,10 +112,11 @@ func (v *homeVerifier) untrue(idx int64, l statement.Leaf, d policy.Replayed) st
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		v.failed(fmt.Sprintf("leaf %d", idx), err)
 	}
-	who := ""
-	if r.Person != nil {
-		who = "spiffe://" + v.self + "/person/" + r.Person.Name
+	approver, err := v.view.PrivateField(idx, "approver")
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		v.failed(fmt.Sprintf("leaf %d", idx), err)
 	}
+	who, second := v.spiffe(r.Person), v.spiffe(r.Approver)
 	switch {
 	case r.Self != v.self:
 		return fmt.Sprintf("is one of %.80q", r.Self)
@@ -121,10 +126,20 @@ func (v *homeVerifier) untrue(idx int64, l statement.Leaf, d policy.Replayed) st
 		return fmt.Sprintf("is about the id %.80q, and the leaf about %q", r.Manifest.ID, l.ID)
 	case string(person) != who:
 		return fmt.Sprintf("names the person %.80q, and the leaf is committed to %.80q", who, person)
+	case string(approver) != second:
+		return fmt.Sprintf("names the approver %.80q, and the leaf is committed to %.80q", second, approver)
 	case r.Now.After(l.Time.Add(limit.ClockSkew)):
 		return fmt.Sprintf("is dated %s, after the leaf", r.Now.Format(time.RFC3339))
 	}
 	return v.untrueAgreement(r)
+}
+
+// spiffe is the SPIFFE ID of one of our own people; "" for nobody.
+func (v *homeVerifier) spiffe(p *policy.Person) string {
+	if p == nil {
+		return ""
+	}
+	return "spiffe://" + v.self + "/person/" + p.Name
 }
 
 // untrueAgreement compares the agreement in a record with the one that was signed.

@@ -87,6 +87,7 @@ func (v *homeVerifier) verifyDatabase() {
 	v.verifyCheckpoint()
 	v.verifyCosigned()
 	v.verifyForks()
+	v.verifyWaiting()
 	if v.from == 0 {
 		v.verifyDossiers()
 		v.verifyStatements()

@@ -222,6 +222,7 @@ func (v *homeVerifier) leaf(r sqlc.Leaf, private []sqlc.Private) {
 		v.newest(where, r.Idx, *l.Manifest)
 	case aboutExchange[l.Kind]:
 		v.report.add(where, "a leaf %q must name the manifest that it is about", l.Kind)
+	case l.Kind == statement.EventWaiting: // its decision is compared with the draft, see verifyWaiting
 	default:
 		v.decision(where, r.Idx, l, nil)
 	}

@@ -66,6 +66,7 @@ func (v *homeVerifier) ownManifest(d *dossier, r sqlc.Manifest) {
 			v.report.add(where, "the salt is not the one that leaf %d is committed to", e.index)
 		}
 		v.standing(where, m, append([]string{m.From}, m.To...)...)
+		v.approval(where, e, d.manifest)
 	}
 	rows, err := v.view.ExchangesOf(r.Sha256)
 	if v.failed(where, err) {

@@ -179,6 +179,7 @@ func (v *homeVerifier) adoption(where string, l statement.Leaf) {
 		statement.EventAmended: v.view.HasAmendmentRow, statement.EventForked: v.view.HasForkRow, statement.EventReconciled: v.view.HasReconciliationRow,
 		statement.EventProposed: v.view.HasProposalRow, statement.EventSigned: v.view.HasProposalRow,
 		statement.EventDeclined: v.view.HasNoticeRow, statement.EventWithdrawn: v.view.HasNoticeRow,
+		statement.EventWaiting: v.view.HasWaitingRow, statement.EventLapsed: v.view.HasWaitingRow,
 	}
 	has := rows[l.Kind]
 	if has == nil {

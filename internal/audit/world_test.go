@@ -89,7 +89,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.history = must[*member.History](t)(member.Found(w.charter, cards...))
 	w.agreement = must[*statement.Signed[statement.Agreement]](t)(statement.Sign(statement.Agreement{Name: "harbour-watch", Version: 1, Alliance: w.charter.Hash,
-		Parties: []string{"alpha", "bravo", "charlie"}, Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER", RetainDays: 90,
+		Parties: []string{"alpha", "bravo", "charlie"}, Purposes: []string{"incident-response"}, Ceiling: "TLP:AMBER+STRICT", ApprovalAbove: "TLP:AMBER", RetainDays: 90,
 		NotBefore: w.now, NotAfter: w.now.AddDate(1, 0, 0), Prose: "We share what concerns the harbour.\n"}, signers...))
 	return w
 }
@@ -373,6 +373,7 @@ func (h *home) populate() {
 			h.record(tx, statement.Event{Kind: statement.EventRejected, Peers: []string{"charlie"}, Private: []statement.Private{{Field: "error", Value: nil}}}))
 	})
 	h.publish()
+	h.waiting()
 	h.reconciled()
 	h.proposed()
 	h.witnessed()
@@ -412,11 +413,21 @@ func (h *home) verification() Verification {
 // decided is what a node puts into a leaf about a decision of alpha's.
 func (h *home) decided(stage policy.Stage, m statement.Manifest) (rules []string, private []statement.Private) {
 	h.t.Helper()
+	alice := h.alice()
+	return h.decidedBy(stage, m, &alice, nil)
+}
+
+func (h *home) alice() policy.Person {
+	return policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}, Labels: []string{"TLP:RED"}, TrainedUntil: h.now.AddDate(1, 0, 0)}
+}
+
+func (h *home) decidedBy(stage policy.Stage, m statement.Manifest, who, approver *policy.Person) (rules []string, private []statement.Private) {
+	h.t.Helper()
 	r := policy.Request{Stage: stage, Manifest: m, Agreement: &h.agreement.Terms, AgreementHash: h.agreement.Hash, Newest: 1, History: h.history, Self: "alpha",
-		Now: h.now}
+		Approver: approver, Now: h.now}
 	if stage != policy.Accept {
-		r.Person = &policy.Person{Name: "alice", Roles: []string{policy.Reader, policy.Releaser}, Labels: []string{"TLP:RED"}, TrainedUntil: h.now.AddDate(1, 0, 0)}
-		private = append(private, statement.Private{Field: "person", Value: []byte("spiffe://alpha/person/alice")})
+		r.Person = who
+		private = append(private, statement.Private{Field: "person", Value: []byte("spiffe://alpha/person/" + who.Name)})
 	}
 	r.House = houseRules(h.t)
 	d := policy.Decide(r)

@@ -72,36 +72,64 @@ const sendAttempts = 4
 // Send hands in a document and returns when it is durable at the node. When the connection breaks it begins again, with
 // the same id, so that the document is sent once. doc is read from its start each time.
 func (c *Client) Send(ctx context.Context, sub *ententev1.Submission, doc io.ReadSeeker) (*ententev1.SendResponse, error) {
-	for attempt := 1; ; attempt++ {
-		if _, err := doc.Seek(0, io.SeekStart); err != nil {
-			return nil, fmt.Errorf("read document: %w", err)
+	return again(ctx, doc, func(ctx context.Context) (*ententev1.SendResponse, error) {
+		stream, err := c.node.Send(ctx)
+		if err != nil {
+			return nil, err
 		}
-		out, err := c.send(ctx, sub, doc)
-		if err == nil || attempt == sendAttempts || fault.KindOf(err) != fault.Transient {
+		return upload(stream, &ententev1.SendRequest{Part: &ententev1.SendRequest_Submission{Submission: sub}}, doc, func(b []byte) *ententev1.SendRequest {
+			return &ententev1.SendRequest{Part: &ententev1.SendRequest_Chunk{Chunk: b}}
+		})
+	})
+}
+
+// Approve approves a release that waits, with the approver's own copy of its document, and returns when the manifest is durable at the
+// node. When the connection breaks it begins again: to approve twice is to approve once. doc is read from its start each time.
+func (c *Client) Approve(ctx context.Context, what *ententev1.Approving, doc io.ReadSeeker) (*ententev1.ApproveResponse, error) {
+	return again(ctx, doc, func(ctx context.Context) (*ententev1.ApproveResponse, error) {
+		stream, err := c.node.Approve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return upload(stream, &ententev1.ApproveRequest{Part: &ententev1.ApproveRequest_Approving{Approving: what}}, doc, func(b []byte) *ententev1.ApproveRequest {
+			return &ententev1.ApproveRequest{Part: &ententev1.ApproveRequest_Chunk{Chunk: b}}
+		})
+	})
+}
+
+// again calls once, and again after an error that may pass, each time from the start of the document.
+func again[R any](ctx context.Context, doc io.Seeker, once func(context.Context) (R, error)) (R, error) {
+	attempt := func() (R, error) {
+		if _, err := doc.Seek(0, io.SeekStart); err != nil {
+			var none R
+			return none, fmt.Errorf("read document: %w", err)
+		}
+		// Without this, a document that cannot be read to its end would look complete to the node.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		return once(ctx)
+	}
+	for n := 1; ; n++ {
+		out, err := attempt()
+		if err == nil || n == sendAttempts || fault.KindOf(err) != fault.Transient {
 			return out, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
-		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
+			return out, err
+		case <-time.After(time.Duration(n) * 200 * time.Millisecond):
 		}
 	}
 }
 
-func (c *Client) send(ctx context.Context, sub *ententev1.Submission, doc io.Reader) (*ententev1.SendResponse, error) {
-	// Without this, a document that cannot be read to its end would look complete to the node.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.node.Send(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = stream.Send(&ententev1.SendRequest{Part: &ententev1.SendRequest_Submission{Submission: sub}})
+// upload sends what comes first, then the document in chunks, and gives the answer.
+func upload[Q, R any](stream grpc.ClientStreamingClient[Q, R], first *Q, doc io.Reader, chunk func([]byte) *Q) (*R, error) {
+	err := stream.Send(first)
 	buf := make([]byte, limit.Chunk)
 	for err == nil {
 		n, end := io.ReadFull(doc, buf)
 		if n > 0 {
-			err = stream.Send(&ententev1.SendRequest{Part: &ententev1.SendRequest_Chunk{Chunk: buf[:n]}})
+			err = stream.Send(chunk(buf[:n]))
 		}
 		if errors.Is(end, io.EOF) || errors.Is(end, io.ErrUnexpectedEOF) {
 			break
@@ -189,8 +217,10 @@ func (c *Client) Evidence(ctx context.Context, ref string, content bool, w io.Wr
 	}
 }
 
-// Settled tells whether an exchange's delivery has come to its end.
-func Settled(state string) bool { return state != "queued" && state != "delivering" }
+// Settled tells whether an exchange's delivery has come to its end, or will not begin.
+func Settled(state string) bool {
+	return state != "waiting" && state != "queued" && state != "delivering"
+}
 
 // Await asks for an exchange until done says yes, or ctx ends.
 func (c *Client) Await(ctx context.Context, ref string, done func(*ententev1.Exchange) bool) (*ententev1.Exchange, error) {

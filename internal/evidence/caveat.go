@@ -180,8 +180,10 @@ func (v Verdict) Text() string {
 	if x := v.Exchange; x != nil {
 		line("")
 		for _, f := range [][2]string{{"exchange", x.From + "/" + x.ID + "/" + x.To}, {"manifest", x.Manifest.String()}, {"released by", x.ReleasedBy},
-			{"agreement", x.Agreement + " " + x.AgreementHash.String()}, {"purpose", x.Purpose}, {"label", x.Label}} {
-			line("  %-12s %s", f[0], f[1])
+			{"approved by", x.approved()}, {"agreement", x.Agreement + " " + x.AgreementHash.String()}, {"purpose", x.Purpose}, {"label", x.Label}} {
+			if f[1] != "" {
+				line("  %-12s %s", f[0], f[1])
+			}
 		}
 	}
 	line("\nProved")
@@ -254,4 +256,12 @@ func readable(value []byte) string {
 		return string(value)
 	}
 	return hex.EncodeToString(value)
+}
+
+// approved is the second key, for people; "" if there was none.
+func (x *Exchange) approved() string {
+	if x.ApprovedBy == "" {
+		return ""
+	}
+	return x.ApprovedBy + " at " + x.ApprovedAt.Format(time.RFC3339)
 }

@@ -80,6 +80,8 @@ type Exchange struct {
 	Label         string         `json:"label"`
 	Created       time.Time      `json:"created"`
 	ReleasedBy    string         `json:"released_by"`
+	ApprovedBy    string         `json:"approved_by,omitempty"` // who the sender says approved it, where somebody had to
+	ApprovedAt    time.Time      `json:"approved_at,omitzero"`
 }
 
 // Claim is one thing that is proved.

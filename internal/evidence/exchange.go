@@ -96,7 +96,7 @@ func (x *inquiry) openManifest(b *Bundle) (err error) {
 	}
 	x.since, x.parties = m.Charter, []string{m.From, x.to}
 	x.v.Exchange = &Exchange{From: m.From, To: x.to, ID: m.ID, Manifest: x.manifest.Hash, Agreement: m.Agreement, AgreementHash: m.AgreementHash,
-		Purpose: m.Purpose, Label: m.Label, Created: m.Created, ReleasedBy: m.ReleasedBy}
+		Purpose: m.Purpose, Label: m.Label, Created: m.Created, ReleasedBy: m.ReleasedBy, ApprovedBy: m.Approval.By, ApprovedAt: m.Approval.At}
 	return nil
 }
 

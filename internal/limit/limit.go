@@ -211,10 +211,15 @@ const (
 	InFlight = 7 * 24 * time.Hour
 	// Waiting bounds the releases of one member that wait for a second person. Each holds its sealed document.
 	Waiting = 1000
+	// WaitingAge is how long a release waits for a second person at most, also where its deadline for delivery is later: a working week
+	// with its weekend. What nobody has looked at by then was forgotten, and lies here sealed for nothing.
+	WaitingAge = 7 * 24 * time.Hour
 	// HouseFiles bounds the files of a member's own rules, which together have at most Policy bytes.
 	HouseFiles = 32
 	// Rehearsals bounds how often one member may ask in a minute what this one would decide. Each is a leaf.
 	Rehearsals = 60
+	// RehearseCall bounds one question to a member what it would decide; whoever asks waits for it.
+	RehearseCall = 10 * time.Second
 )
 
 // Time.

@@ -159,9 +159,9 @@ func (n *node) spiffe(person string) string {
 	return "spiffe://" + n.Config.Member + "/person/" + person
 }
 
-// deny writes down that a policy refused one of our own people, and tells them why.
-func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision) error {
-	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: n.rules(d), Private: n.private(p, d)}
+// deny writes down that a policy refused one of our own people, and tells them why. more stands behind the leaf as well.
+func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Hash, peers []string, stage policy.Stage, p *policy.Person, d policy.Decision, more ...statement.Private) error {
+	event := statement.Event{Kind: statement.EventDenied, Time: n.now(), ID: m.ID, Manifest: hash, Peers: peers, Stage: string(stage), Rules: n.rules(d), Private: append(n.private(p, d), more...)}
 	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
 	if err != nil {
 		return fmt.Errorf("record denial: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -37,7 +38,7 @@ func (n *node) List(ctx context.Context, req *ententev1.ListRequest) (*ententev1
 	}
 	out := &ententev1.ListResponse{}
 	err := n.DB.View(ctx, func(v *store.View) error {
-		list, err := v.Exchanges(f)
+		list, err := exchangesOf(v, n.Config.Member, f)
 		if err != nil {
 			return fault.New(fault.Misused, "", "%w", err)
 		}
@@ -65,6 +66,14 @@ func (n *node) List(ctx context.Context, req *ententev1.ListRequest) (*ententev1
 	return out, nil
 }
 
+// exchangesOf lists the inbox, or the outbox with what waits.
+func exchangesOf(v *store.View, self string, f store.Filter) ([]store.Exchange, error) {
+	if f.From == self {
+		return v.Outbox(self, f)
+	}
+	return v.Exchanges(f)
+}
+
 // Show gives everything about one exchange but the document. An ID alone stands for the exchanges of all its recipients.
 func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1.ShowResponse, error) {
 	if _, err := person(n.Dir, rpc.CallerFrom(ctx).Person); err != nil {
@@ -82,6 +91,9 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 			e, err = v.FindExchange(req.GetExchange())
 			found = []store.Exchange{e}
 		}
+		if errors.Is(err, store.ErrNotFound) {
+			found, err = waitingExchanges(v, n.Config.Member, req.GetExchange())
+		}
 		if err != nil {
 			return exchangeError(req.GetExchange(), err)
 		}
@@ -96,9 +108,12 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 			}
 			out.Exchanges = append(out.Exchanges, m)
 		}
-		row, err := v.Manifest(found[0].Manifest)
-		out.Manifest = row.Raw
-		return err
+		m, err := manifestOf(v, found[0])
+		if err != nil {
+			return err
+		}
+		out.Manifest = m.Raw
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -106,14 +121,36 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 	return out, nil
 }
 
-// describeExchange reads what stands about an exchange in its manifest and its receipts. Our own database is trusted
+// waitingExchanges gives what would be the exchanges of a release that waits, or has lapsed; of the one recipient that is named, if one is.
+func waitingExchanges(v *store.View, self, ref string) ([]store.Exchange, error) {
+	r, err := findWaiting(v, self, ref)
+	if err != nil || r.State == store.Approved {
+		return nil, errors.Join(err, store.ErrNotFound)
+	}
+	to := ""
+	if parts := strings.SplitN(ref, "/", 3); len(parts) == 3 {
+		to = parts[2]
+	}
+	return slices.DeleteFunc(r.Exchanges(), func(e store.Exchange) bool { return !strings.HasPrefix(e.To, to) }), nil
+}
+
+// manifestOf reads the manifest of an exchange; its draft where it waits for a second person, or did in vain. Our own database is trusted
 // here for showing, not for deciding.
-func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, error) {
+func manifestOf(v *store.View, e store.Exchange) (*statement.Unsigned[statement.Manifest], error) {
+	if e.State == store.Waiting || e.State == store.Lapsed {
+		r, err := v.WaitingRelease(e.Manifest)
+		return r.Draft, err
+	}
 	row, err := v.Manifest(e.Manifest)
 	if err != nil {
 		return nil, err
 	}
-	m, err := statement.ParseDraft[statement.Manifest](row.Raw)
+	return statement.ParseDraft[statement.Manifest](row.Raw)
+}
+
+// describeExchange reads what stands about an exchange in its manifest and its receipts.
+func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, error) {
+	m, err := manifestOf(v, e)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +179,12 @@ func exchangeMessage(e store.Exchange, m *statement.Manifest) *ententev1.Exchang
 	out := &ententev1.Exchange{Ref: e.Ref(), From: e.From, Id: e.ID, To: e.To, State: string(e.State), Agreement: m.Agreement, Purpose: m.Purpose, Label: m.Label,
 		Created: timestamppb.New(m.Created), DeliverBy: timestamppb.New(m.DeliverBy), RetainUntil: timestamppb.New(m.RetainUntil), ReleasedBy: m.ReleasedBy,
 		CiphertextSize: m.Content.CiphertextSize, ManifestSha256: e.Manifest.String(), Updated: timestamppb.New(e.Updated), Attempts: e.Attempts, LastError: e.LastError}
+	if e.State == store.Waiting || e.State == store.Lapsed {
+		out.WaitsUntil = timestamppb.New(store.WaitsUntil(*m))
+	}
+	if m.Approval != (statement.Approval{}) {
+		out.ApprovedBy, out.ApprovedAt = m.Approval.By, timestamppb.New(m.Approval.At)
+	}
 	if !e.Due.IsZero() {
 		out.NextAttempt = timestamppb.New(e.Due)
 	}

@@ -3,10 +3,13 @@
 // One file is one verb. A document's way through them, with data flowing down and results flowing up:
 //
 //	send.go      a person hands in a document: decide, seal, sign, one transaction
+//	wait.go      a release that takes two people waits, sealed, for the second
+//	approve.go   that one compares, decides again, signs, one transaction
 //	outbox.go    what is due goes out, again and again until there is a receipt or no time left
 //	deliver.go   one attempt: offer, offset, payload, receipt
 //	receive.go   the other side of it: every check, decide, one transaction, receipt
 //	open.go      a person opens what came: decide, verify it whole, one transaction, release
+//	rehearse.go  what all of this would come to, without a document
 //	list.go      what people ask about exchanges
 //
 // Around them: found.go makes alliances; propose.go, handin.go and notice.go bring agreements into being and to an end; people.go says who
@@ -65,9 +68,12 @@ type node struct {
 	reach   func(ctx context.Context, member, address string) (net.Conn, error) // of other members; nil: by TCP
 	sealing []*seal.Key
 	wake    chan struct{} // there is something new in the outbox; holds at most one
+	held    chan struct{} // a release began to wait for a second person; holds at most one
 	busy    busy          // exchanges and submissions under way
 	quota   quota
 	leaves  leaves
+	// rehearsals are counted apart, so that asking much keeps no bad request out of the log.
+	rehearsals leaves
 
 	witness     *audit.Witness // of others' logs
 	rounds      *rounds        // of our own
@@ -128,7 +134,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 
 // newNode makes a node of a home. It does nothing yet.
 func newNode(h *Home, o Options) *node {
-	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1),
+	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1), held: make(chan struct{}, 1),
 		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause}
 	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
 	n.witness.Now = o.Now
@@ -176,6 +182,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	}
 	group.Go(func() error { return n.outbox(ctx) })
 	group.Go(func() error { return n.sweep(ctx) })
+	group.Go(func() error { return n.lapses(ctx) })
 	group.Go(func() error { return n.rounds.run(ctx) })
 	group.Go(func() error { return n.gossip.run(ctx) })
 	group.Go(func() error {
@@ -287,19 +294,18 @@ func (n *node) recover(ctx context.Context) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	// A blob without a row comes from a crash between renaming it and the transaction; nobody was told about it.
-	removed, err := n.Blobs.Prune(func(key statement.Hash) (bool, error) {
-		err := n.DB.View(ctx, func(v *store.View) error { _, err := v.Header(key); return err })
-		if errors.Is(err, store.ErrNotFound) {
-			return false, nil
-		}
-		return true, err
+	removed, err := n.Blobs.Prune(func(key statement.Hash) (kept bool, err error) {
+		err = n.DB.View(ctx, func(v *store.View) error { kept, err = v.Kept(key); return err })
+		return kept || err != nil, err
 	})
 	if err != nil {
 		return fmt.Errorf("recover blobs: %w", err)
 	}
 	// A person's program starts an interrupted sending again from the beginning; a peer goes on where it was.
-	if err := n.Blobs.Drop(sendingPrefix); err != nil {
-		return fmt.Errorf("recover staging: %w", err)
+	for _, prefix := range []string{sendingPrefix, store.CopyingPrefix} {
+		if err := n.Blobs.Drop(prefix); err != nil {
+			return fmt.Errorf("recover staging: %w", err)
+		}
 	}
 	if err := n.endProposals(ctx); err != nil {
 		return err

@@ -100,13 +100,18 @@ type leaves struct {
 
 // allow tells whether one more leaf of this peer is within its quota.
 func (l *leaves) allow(peer string, now time.Time) bool {
+	return l.within(limit.PeerLeavesPerMinute, peer, now)
+}
+
+// within counts one more, and tells whether it is among the first so many of this minute.
+func (l *leaves) within(most int, peer string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if minute := now.Unix() / 60; minute != l.minute || l.count == nil {
 		l.minute, l.count = minute, map[string]int{}
 	}
 	l.count[peer]++
-	return l.count[peer] <= limit.PeerLeavesPerMinute
+	return l.count[peer] <= most
 }
 
 // reject writes down a bad request that deserves no receipt, and gives the error to answer. Beyond the peer's quota of

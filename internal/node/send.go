@@ -60,22 +60,35 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if err != nil {
 		return err
 	}
-	if !decision.Permit {
+	if !decision.Permit && !decision.Waits {
 		return n.deny(ctx, s.manifest, statement.Hash{}, s.manifest.To, policy.Release, s.person, decision)
 	}
-	signed, err := n.release(ctx, s, decision, sub, stream)
-	return respond(stream, signed, err)
+	if decision.Waits {
+		if err := n.mayWait(ctx); err != nil {
+			return err
+		}
+	}
+	out, err := n.handOver(ctx, s, decision, sub, stream)
+	return respond(stream, out, err)
 }
 
-func respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], m *statement.Signed[statement.Manifest], err error) error {
+func respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], out *ententev1.SendResponse, err error) error {
 	if err != nil {
 		return err
 	}
-	out := &ententev1.SendResponse{ManifestSha256: m.Hash.String()}
-	for _, to := range m.Terms.To {
-		out.Exchanges = append(out.Exchanges, ref(m.Terms, to))
-	}
 	return stream.SendAndClose(out)
+}
+
+// sent is the answer about a manifest that is on its way.
+func sent(m *statement.Signed[statement.Manifest]) *ententev1.SendResponse {
+	return &ententev1.SendResponse{ManifestSha256: m.Hash.String(), Exchanges: refs(m.Terms)}
+}
+
+func refs(m statement.Manifest) (list []string) {
+	for _, to := range m.To {
+		list = append(list, ref(m, to))
+	}
+	return list
 }
 
 func ref(m statement.Manifest, to string) string { return m.From + "/" + m.ID + "/" + to }
@@ -161,25 +174,45 @@ func names(h *member.History) []string {
 
 // sentBefore finds out whether this very sending was acknowledged already, so that a client that lost the answer may ask
 // again. The same ID for another sending is an error. What the document was, the sender itself can no longer read.
-func (n *node) sentBefore(ctx context.Context, s *submission, sub *ententev1.Submission) (*statement.Signed[statement.Manifest], error) {
+func (n *node) sentBefore(ctx context.Context, s *submission, sub *ententev1.Submission) (*ententev1.SendResponse, error) {
 	var row store.Manifest
+	var waiting store.Release
 	m := s.manifest
-	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.ManifestByID(m.From, m.ID); return err })
+	err := n.DB.View(ctx, func(v *store.View) (err error) {
+		if row, err = v.ManifestByID(m.From, m.ID); errors.Is(err, store.ErrNotFound) {
+			waiting, err = v.WaitingByID(m.ID)
+		}
+		return err
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look for an earlier sending: %w", err)
 	}
+	if waiting.Draft != nil {
+		if err := sameSending(waiting.Draft.Terms, s, sub); err != nil {
+			return nil, err
+		}
+		return n.stillWaits(ctx, waiting)
+	}
 	old, err := n.openOwn(row.Raw)
+	if err == nil {
+		err = sameSending(old.Terms, s, sub)
+	}
 	if err != nil {
 		return nil, err
 	}
-	t := old.Terms
-	if !slices.Equal(t.To, m.To) || t.Agreement != m.Agreement || t.Purpose != m.Purpose || t.Label != m.Label || t.ReleasedBy != m.ReleasedBy || !sameEnds(t, s, sub) {
-		return nil, fault.New(fault.Conflict, "choose another id", "id %s was used for another document", m.ID)
+	return sent(old), nil
+}
+
+// sameSending refuses an id that stands for another sending.
+func sameSending(old statement.Manifest, s *submission, sub *ententev1.Submission) error {
+	m := s.manifest
+	if !slices.Equal(old.To, m.To) || old.Agreement != m.Agreement || old.Purpose != m.Purpose || old.Label != m.Label || old.ReleasedBy != m.ReleasedBy || !sameEnds(old, s, sub) {
+		return fault.New(fault.Conflict, "choose another id", "id %s was used for another document", m.ID)
 	}
-	return old, nil
+	return nil
 }
 
 // sameEnds tells whether a submission asks for the times that an earlier manifest has. Under a newer version of the
@@ -198,8 +231,8 @@ func (n *node) openOwn(raw []byte) (*statement.Signed[statement.Manifest], error
 	return statement.Open[statement.Manifest](raw, h.AllVerifiers(n.Config.Member))
 }
 
-// release seals, signs and stores.
-func (n *node) release(ctx context.Context, s *submission, d policy.Decision, sub *ententev1.Submission, stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) (*statement.Signed[statement.Manifest], error) {
+// handOver seals the document, and then signs and stores it, or keeps it until a second person has approved it.
+func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, sub *ententev1.Submission, stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) (*ententev1.SendResponse, error) {
 	staging, err := n.Blobs.Stage(sendingPrefix + strings.ToLower(s.manifest.ID))
 	if err != nil {
 		return nil, fmt.Errorf("stage document: %w", err)
@@ -208,67 +241,86 @@ func (n *node) release(ctx context.Context, s *submission, d policy.Decision, su
 	if err := staging.Truncate(0); err != nil {
 		return nil, fmt.Errorf("stage document: %w", err)
 	}
-	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &uploads{stream: stream})
+	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &uploads{next: nextOfSending(stream)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("seal document: %w", err), staging.Discard())
 	}
 	s.manifest.Content = sealed.Content
+	// From here on the person cannot end the call in between: a blob without a row would stay until the next start.
+	ctx = context.WithoutCancel(ctx)
+	if d.Waits {
+		return n.hold(ctx, s, d, sealed, staging)
+	}
 	signed, err := statement.Sign(s.manifest, n.Keys.Statement)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sign manifest: %w", err), staging.Discard())
 	}
-	// From here on the person cannot end the call in between: a blob without a row would stay until the next start.
-	ctx = context.WithoutCancel(ctx)
 	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
 	if err := staging.Commit(signed.Hash); err != nil {
 		return nil, fmt.Errorf("store document: %w", err)
 	}
 	now := n.now()
 	err = n.commit(ctx, func(tx *store.Tx) error {
-		if err := tx.PutManifest(signed, sealed.Header, sealed.Salt[:]); err != nil {
-			return err
-		}
-		for _, to := range signed.Terms.To {
-			if err := tx.PutExchange(signed.Hash, to, store.Queued, now); err != nil {
-				return err
-			}
-			if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: signed.Hash, Due: now}); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: signed.Terms.ID, Manifest: signed.Hash, Peers: signed.Terms.To,
-			Stage: string(policy.Release), Rules: n.rules(d), Private: n.private(s.person, d)})
-		return err
+		return putReleased(tx, signed, sealed.Header, sealed.Salt[:], now, statement.Event{Rules: n.rules(d), Private: n.private(s.person, d)})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record release: %w", err) // recover removes the blob
 	}
-	return signed, nil
+	return sent(signed), nil
 }
 
-// uploads reads the document's bytes off a stream.
+// putReleased writes down, in the caller's transaction, that a manifest was released: who decided stands in the event.
+func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, salt []byte, now time.Time, event statement.Event) error {
+	if err := tx.PutManifest(m, header, salt); err != nil {
+		return err
+	}
+	for _, to := range m.Terms.To {
+		if err := tx.PutExchange(m.Hash, to, store.Queued, now); err != nil {
+			return err
+		}
+		if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: m.Hash, Due: now}); err != nil {
+			return err
+		}
+	}
+	event.Kind, event.Time, event.ID, event.Manifest, event.Peers, event.Stage = statement.EventReleased, now, m.Terms.ID, m.Hash, m.Terms.To, string(policy.Release)
+	_, err := tx.Record(event)
+	return err
+}
+
+// uploads reads the document's bytes off a stream. next gives one chunk after the other, io.EOF when the client has closed its side
+// properly, and only then.
 type uploads struct {
-	stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]
-	rest   []byte
+	next func() ([]byte, error)
+	rest []byte
 }
 
-// Read gives io.EOF when the client has closed its side properly, and only then.
+// Read reads on.
 func (u *uploads) Read(p []byte) (int, error) {
 	for len(u.rest) == 0 {
-		req, err := u.stream.Recv()
+		chunk, err := u.next()
 		if errors.Is(err, io.EOF) {
 			return 0, io.EOF
 		}
 		if err != nil {
 			return 0, fmt.Errorf("receive document: %w", rpc.FromStatus(err))
 		}
-		part, ok := req.GetPart().(*ententev1.SendRequest_Chunk)
-		if !ok {
-			return 0, fault.New(fault.Misused, "", "a second submission in one call")
-		}
-		u.rest = part.Chunk
+		u.rest = chunk
 	}
 	c := copy(p, u.rest)
 	u.rest = u.rest[c:]
 	return c, nil
+}
+
+func nextOfSending(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		req, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		part, ok := req.GetPart().(*ententev1.SendRequest_Chunk)
+		if !ok {
+			return nil, fault.New(fault.Misused, "", "a second submission in one call")
+		}
+		return part.Chunk, nil
+	}
 }

@@ -204,6 +204,59 @@ func (b *Blobs) Open(key statement.Hash) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
+// Link gives a blob a second name. When it returns nil, the blob is durable under both. A second name that is there is an error: names are hashes.
+func (b *Blobs) Link(from, to statement.Hash) error {
+	if err := b.link(from, to); err != nil {
+		return fmt.Errorf("link blob %s: %w", from.Short(), err)
+	}
+	return nil
+}
+
+func (b *Blobs) link(from, to statement.Hash) error {
+	path := b.path(to)
+	if err := durable.MkdirAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	// The time of the link, so that audit.VerifyHome can tell a name that is about to be used from one that is left over.
+	now := time.Now()
+	err := os.Chtimes(b.path(from), now, now)
+	if err == nil {
+		err = os.Link(b.path(from), path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ErrNotFound
+	case errors.Is(err, fs.ErrExist):
+		return err
+	case err != nil:
+		return b.duplicate(from, to) // some file systems have no links
+	}
+	// As in Commit: without this the name could be lost in a crash, and with it the blob.
+	return durable.SyncDir(filepath.Dir(path))
+}
+
+// CopyingPrefix begins the names of staging files of blobs that are copied. Nobody goes on with one.
+const CopyingPrefix = "copying-"
+
+func (b *Blobs) duplicate(from, to statement.Hash) error {
+	f, _, err := b.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s, err := b.Stage(CopyingPrefix + to.String())
+	if err != nil {
+		return err
+	}
+	if err := s.Truncate(0); err != nil {
+		return errors.Join(err, s.Discard())
+	}
+	if _, err := io.Copy(s, f); err != nil {
+		return errors.Join(err, s.Discard())
+	}
+	return s.Commit(to)
+}
+
 // Remove removes a blob, durably. One that is not there is no error.
 func (b *Blobs) Remove(key statement.Hash) error {
 	path := b.path(key)

@@ -142,24 +142,24 @@ func (tx *Tx) PutCheckpoint(size int64, note []byte) error {
 	return nil
 }
 
-// SaltField is the private field of a leaf `released` that holds the salt of the manifest's content commitment.
+// SaltField is the private field of a leaf `released` or `waiting` that holds the salt of the manifest's content commitment.
 const SaltField = "salt"
 
 // Record appends the leaf of an event to the log, keeps its private fields with fresh salts, and gives the leaf's index.
 // The time is the event's. The index is final once the Update has committed; until then a crash leaves neither the leaf
 // nor anything else of the transaction. Record costs one pass over the right edge of the tree, at most 63 reads.
 //
-// The leaf `released` commits to the salt of its manifest too, as the private field SaltField, so that a salt that was changed
-// later is found. So PutManifest comes before it.
+// The leaves `released` and `waiting` commit to the salt of the manifest too, as the private field SaltField, so that a salt that was
+// changed later is found. So PutManifest or PutWaiting comes before it.
 func (tx *Tx) Record(e statement.Event) (int64, error) {
 	index, err := tx.Size()
 	if err != nil {
 		return 0, fmt.Errorf("record %s: %w", e.Kind, err)
 	}
-	if e.Kind == statement.EventReleased {
-		salt, err := tx.Salt(e.Manifest)
+	if e.Kind == statement.EventReleased || e.Kind == statement.EventWaiting {
+		salt, err := tx.saltOf(e)
 		if err != nil {
-			return 0, fmt.Errorf("record %s: read the salt of manifest %s: %w", e.Kind, e.Manifest.Short(), err)
+			return 0, fmt.Errorf("record %s: read the salt of what it is about: %w", e.Kind, err)
 		}
 		e.Private = append(slices.Clone(e.Private), statement.Private{Field: SaltField, Value: salt})
 	}
@@ -171,6 +171,15 @@ func (tx *Tx) Record(e statement.Event) (int64, error) {
 		return 0, fmt.Errorf("record %s as leaf %d: %w", e.Kind, index, explain(err))
 	}
 	return index, nil
+}
+
+// saltOf gives the salt that a leaf commits to.
+func (tx *Tx) saltOf(e statement.Event) ([]byte, error) {
+	if e.Kind == statement.EventReleased {
+		return tx.Salt(e.Manifest)
+	}
+	r, err := row(tx.q.Waiting(tx.ctx, e.Statement[:]))
+	return present(r.Salt, err)
 }
 
 func newSalt() (salt [32]byte) {

@@ -91,6 +91,22 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_due ON outbox (due);
 CREATE INDEX outbox_by_peer ON outbox (peer, due, kind, statement);
 
+-- Releases that wait for a second person. draft is the manifest without signature and approval, sha256 that of its text, under which its payload
+-- stands among the blobs; state is waiting, approved or lapsed. header and salt are those of manifest, and NULL once it waits no more.
+CREATE TABLE waiting (
+    sha256  BYTEA  NOT NULL PRIMARY KEY,
+    id      TEXT   NOT NULL UNIQUE,
+    state   TEXT   NOT NULL,
+    created BIGINT NOT NULL,
+    ends    BIGINT NOT NULL,
+    size    BIGINT NOT NULL,
+    draft   BYTEA  NOT NULL,
+    header  BYTEA,
+    salt    BYTEA
+);
+CREATE INDEX waiting_by_state ON waiting (state, ends);
+CREATE INDEX waiting_by_time ON waiting (created, sha256);
+
 -- What this member and another found when they compared their logs, signed by both.
 CREATE TABLE reconciliation (
     sha256 BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
@@ -201,6 +217,7 @@ DROP TABLE leaf;
 DROP TABLE notice;
 DROP TABLE proposal;
 DROP TABLE reconciliation;
+DROP TABLE waiting;
 DROP TABLE outbox;
 DROP TABLE receipt;
 DROP TABLE exchange;

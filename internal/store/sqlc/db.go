@@ -78,6 +78,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countProposalsStmt, err = db.PrepareContext(ctx, countProposals); err != nil {
 		return nil, fmt.Errorf("error preparing query CountProposals: %w", err)
 	}
+	if q.countWaitingStmt, err = db.PrepareContext(ctx, countWaiting); err != nil {
+		return nil, fmt.Errorf("error preparing query CountWaiting: %w", err)
+	}
 	if q.countsStmt, err = db.PrepareContext(ctx, counts); err != nil {
 		return nil, fmt.Errorf("error preparing query Counts: %w", err)
 	}
@@ -92,6 +95,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.endProposalsStmt, err = db.PrepareContext(ctx, endProposals); err != nil {
 		return nil, fmt.Errorf("error preparing query EndProposals: %w", err)
+	}
+	if q.endWaitingStmt, err = db.PrepareContext(ctx, endWaiting); err != nil {
+		return nil, fmt.Errorf("error preparing query EndWaiting: %w", err)
 	}
 	if q.enqueueStmt, err = db.PrepareContext(ctx, enqueue); err != nil {
 		return nil, fmt.Errorf("error preparing query Enqueue: %w", err)
@@ -197,6 +203,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertStatementStmt, err = db.PrepareContext(ctx, insertStatement); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertStatement: %w", err)
+	}
+	if q.insertWaitingStmt, err = db.PrepareContext(ctx, insertWaiting); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertWaiting: %w", err)
 	}
 	if q.leafStmt, err = db.PrepareContext(ctx, leaf); err != nil {
 		return nil, fmt.Errorf("error preparing query Leaf: %w", err)
@@ -315,6 +324,24 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.thinCosignedStmt, err = db.PrepareContext(ctx, thinCosigned); err != nil {
 		return nil, fmt.Errorf("error preparing query ThinCosigned: %w", err)
 	}
+	if q.waitingStmt, err = db.PrepareContext(ctx, waiting); err != nil {
+		return nil, fmt.Errorf("error preparing query Waiting: %w", err)
+	}
+	if q.waitingBeforeStmt, err = db.PrepareContext(ctx, waitingBefore); err != nil {
+		return nil, fmt.Errorf("error preparing query WaitingBefore: %w", err)
+	}
+	if q.waitingByEndStmt, err = db.PrepareContext(ctx, waitingByEnd); err != nil {
+		return nil, fmt.Errorf("error preparing query WaitingByEnd: %w", err)
+	}
+	if q.waitingByIDStmt, err = db.PrepareContext(ctx, waitingByID); err != nil {
+		return nil, fmt.Errorf("error preparing query WaitingByID: %w", err)
+	}
+	if q.waitingByPrefixStmt, err = db.PrepareContext(ctx, waitingByPrefix); err != nil {
+		return nil, fmt.Errorf("error preparing query WaitingByPrefix: %w", err)
+	}
+	if q.waitingFromStmt, err = db.PrepareContext(ctx, waitingFrom); err != nil {
+		return nil, fmt.Errorf("error preparing query WaitingFrom: %w", err)
+	}
 	if q.witnessesStmt, err = db.PrepareContext(ctx, witnesses); err != nil {
 		return nil, fmt.Errorf("error preparing query Witnesses: %w", err)
 	}
@@ -413,6 +440,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countProposalsStmt: %w", cerr)
 		}
 	}
+	if q.countWaitingStmt != nil {
+		if cerr := q.countWaitingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countWaitingStmt: %w", cerr)
+		}
+	}
 	if q.countsStmt != nil {
 		if cerr := q.countsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countsStmt: %w", cerr)
@@ -436,6 +468,11 @@ func (q *Queries) Close() error {
 	if q.endProposalsStmt != nil {
 		if cerr := q.endProposalsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endProposalsStmt: %w", cerr)
+		}
+	}
+	if q.endWaitingStmt != nil {
+		if cerr := q.endWaitingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endWaitingStmt: %w", cerr)
 		}
 	}
 	if q.enqueueStmt != nil {
@@ -611,6 +648,11 @@ func (q *Queries) Close() error {
 	if q.insertStatementStmt != nil {
 		if cerr := q.insertStatementStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertStatementStmt: %w", cerr)
+		}
+	}
+	if q.insertWaitingStmt != nil {
+		if cerr := q.insertWaitingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertWaitingStmt: %w", cerr)
 		}
 	}
 	if q.leafStmt != nil {
@@ -808,6 +850,36 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing thinCosignedStmt: %w", cerr)
 		}
 	}
+	if q.waitingStmt != nil {
+		if cerr := q.waitingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingStmt: %w", cerr)
+		}
+	}
+	if q.waitingBeforeStmt != nil {
+		if cerr := q.waitingBeforeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingBeforeStmt: %w", cerr)
+		}
+	}
+	if q.waitingByEndStmt != nil {
+		if cerr := q.waitingByEndStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingByEndStmt: %w", cerr)
+		}
+	}
+	if q.waitingByIDStmt != nil {
+		if cerr := q.waitingByIDStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingByIDStmt: %w", cerr)
+		}
+	}
+	if q.waitingByPrefixStmt != nil {
+		if cerr := q.waitingByPrefixStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingByPrefixStmt: %w", cerr)
+		}
+	}
+	if q.waitingFromStmt != nil {
+		if cerr := q.waitingFromStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing waitingFromStmt: %w", cerr)
+		}
+	}
 	if q.witnessesStmt != nil {
 		if cerr := q.witnessesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing witnessesStmt: %w", cerr)
@@ -870,11 +942,13 @@ type Queries struct {
 	cosignedSizesStmt          *sql.Stmt
 	countForkStmt              *sql.Stmt
 	countProposalsStmt         *sql.Stmt
+	countWaitingStmt           *sql.Stmt
 	countsStmt                 *sql.Stmt
 	deleteCheckpointsBelowStmt *sql.Stmt
 	dequeueStmt                *sql.Stmt
 	dueStmt                    *sql.Stmt
 	endProposalsStmt           *sql.Stmt
+	endWaitingStmt             *sql.Stmt
 	enqueueStmt                *sql.Stmt
 	exchangeStmt               *sql.Stmt
 	exchangesStmt              *sql.Stmt
@@ -910,6 +984,7 @@ type Queries struct {
 	insertReceiptStmt          *sql.Stmt
 	insertReconciliationStmt   *sql.Stmt
 	insertStatementStmt        *sql.Stmt
+	insertWaitingStmt          *sql.Stmt
 	leafStmt                   *sql.Stmt
 	leavesStmt                 *sql.Stmt
 	leavesAboutStmt            *sql.Stmt
@@ -949,6 +1024,12 @@ type Queries struct {
 	statementsFromStmt         *sql.Stmt
 	supersedeProposalsStmt     *sql.Stmt
 	thinCosignedStmt           *sql.Stmt
+	waitingStmt                *sql.Stmt
+	waitingBeforeStmt          *sql.Stmt
+	waitingByEndStmt           *sql.Stmt
+	waitingByIDStmt            *sql.Stmt
+	waitingByPrefixStmt        *sql.Stmt
+	waitingFromStmt            *sql.Stmt
 	witnessesStmt              *sql.Stmt
 }
 
@@ -974,11 +1055,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		cosignedSizesStmt:          q.cosignedSizesStmt,
 		countForkStmt:              q.countForkStmt,
 		countProposalsStmt:         q.countProposalsStmt,
+		countWaitingStmt:           q.countWaitingStmt,
 		countsStmt:                 q.countsStmt,
 		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
 		dequeueStmt:                q.dequeueStmt,
 		dueStmt:                    q.dueStmt,
 		endProposalsStmt:           q.endProposalsStmt,
+		endWaitingStmt:             q.endWaitingStmt,
 		enqueueStmt:                q.enqueueStmt,
 		exchangeStmt:               q.exchangeStmt,
 		exchangesStmt:              q.exchangesStmt,
@@ -1014,6 +1097,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertReceiptStmt:          q.insertReceiptStmt,
 		insertReconciliationStmt:   q.insertReconciliationStmt,
 		insertStatementStmt:        q.insertStatementStmt,
+		insertWaitingStmt:          q.insertWaitingStmt,
 		leafStmt:                   q.leafStmt,
 		leavesStmt:                 q.leavesStmt,
 		leavesAboutStmt:            q.leavesAboutStmt,
@@ -1053,6 +1137,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		statementsFromStmt:         q.statementsFromStmt,
 		supersedeProposalsStmt:     q.supersedeProposalsStmt,
 		thinCosignedStmt:           q.thinCosignedStmt,
+		waitingStmt:                q.waitingStmt,
+		waitingBeforeStmt:          q.waitingBeforeStmt,
+		waitingByEndStmt:           q.waitingByEndStmt,
+		waitingByIDStmt:            q.waitingByIDStmt,
+		waitingByPrefixStmt:        q.waitingByPrefixStmt,
+		waitingFromStmt:            q.waitingFromStmt,
 		witnessesStmt:              q.witnessesStmt,
 	}
 }

@@ -133,6 +133,18 @@ type Tree struct {
 	Hash []byte
 }
 
+type Waiting struct {
+	Sha256  []byte
+	ID      string
+	State   string
+	Created int64
+	Ends    int64
+	Size    int64
+	Draft   []byte
+	Header  []byte
+	Salt    []byte
+}
+
 type Witness struct {
 	Name      string
 	Size      int64

@@ -483,7 +483,7 @@ type Exchange struct {
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// The recipient.
 	To string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
-	// queued, delivering, delivered, refused, expired, stored, opened, undecryptable.
+	// waiting, lapsed, queued, delivering, delivered, refused, expired, stored, opened, undecryptable.
 	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	// From the manifest.
 	Agreement string `protobuf:"bytes,6,opt,name=agreement,proto3" json:"agreement,omitempty"`
@@ -501,7 +501,7 @@ type Exchange struct {
 	ReleasedBy string `protobuf:"bytes,12,opt,name=released_by,json=releasedBy,proto3" json:"released_by,omitempty"`
 	// Bytes of the sealed document.
 	CiphertextSize int64 `protobuf:"varint,13,opt,name=ciphertext_size,json=ciphertextSize,proto3" json:"ciphertext_size,omitempty"`
-	// SHA-256 of the manifest, in hex.
+	// SHA-256 of the manifest, in hex; while it waits, of its draft.
 	ManifestSha256 string `protobuf:"bytes,14,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
 	// When the state last changed.
 	Updated *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=updated,proto3" json:"updated,omitempty"`
@@ -512,7 +512,13 @@ type Exchange struct {
 	// Why the last attempt failed.
 	LastError string `protobuf:"bytes,18,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// What the recipient signed.
-	Receipts      []*Receipt `protobuf:"bytes,19,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	Receipts []*Receipt `protobuf:"bytes,19,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	// Who approved it, if somebody had to; from the manifest.
+	ApprovedBy string `protobuf:"bytes,20,opt,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
+	// When they did; from the manifest.
+	ApprovedAt *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
+	// Until when it waits for a second person, if it does or did in vain.
+	WaitsUntil    *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +682,27 @@ func (x *Exchange) GetLastError() string {
 func (x *Exchange) GetReceipts() []*Receipt {
 	if x != nil {
 		return x.Receipts
+	}
+	return nil
+}
+
+func (x *Exchange) GetApprovedBy() string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return ""
+}
+
+func (x *Exchange) GetApprovedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ApprovedAt
+	}
+	return nil
+}
+
+func (x *Exchange) GetWaitsUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WaitsUntil
 	}
 	return nil
 }
@@ -904,7 +931,7 @@ type ShowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The exchange; more than one where an ID alone was given and it has several recipients.
 	Exchanges []*Exchange `protobuf:"bytes,1,rep,name=exchanges,proto3" json:"exchanges,omitempty"`
-	// The manifest as signed.
+	// The manifest as signed; while it waits, its draft.
 	Manifest      []byte `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2506,9 +2533,9 @@ func (x *WithdrawResponse) GetNoticeSha256() string {
 // RehearseSendRequest is a submission, or a question about all members.
 type RehearseSendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in Send; file_name and media_type are not looked at.
+	// As in Send; id, file_name and media_type are not looked at.
 	Submission *Submission `protobuf:"bytes,1,opt,name=submission,proto3" json:"submission,omitempty"`
-	// Ask about every member of the alliance, one by one, instead of the submission's recipients.
+	// Ask about every member of the alliance, one by one, and not about the submission's recipients, which are not looked at.
 	Everybody     bool `protobuf:"varint,2,opt,name=everybody,proto3" json:"everybody,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3150,7 +3177,7 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05limit\"Z\n" +
 	"\fListResponse\x122\n" +
 	"\texchanges\x18\x01 \x03(\v2\x14.entente.v1.ExchangeR\texchanges\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xb8\x05\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xd3\x06\n" +
 	"\bExchange\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -3174,7 +3201,13 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\fnext_attempt\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\vnextAttempt\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\x12 \x01(\tR\tlastError\x12/\n" +
-	"\breceipts\x18\x13 \x03(\v2\x13.entente.v1.ReceiptR\breceipts\"\xc3\x01\n" +
+	"\breceipts\x18\x13 \x03(\v2\x13.entente.v1.ReceiptR\breceipts\x12\x1f\n" +
+	"\vapproved_by\x18\x14 \x01(\tR\n" +
+	"approvedBy\x12;\n" +
+	"\vapproved_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"approvedAt\x12;\n" +
+	"\vwaits_until\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"waitsUntil\"\xc3\x01\n" +
 	"\aReceipt\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12*\n" +
@@ -3429,71 +3462,73 @@ var file_entente_v1_node_proto_depIdxs = []int32{
 	46, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
 	46, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
 	7,  // 10: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
-	46, // 11: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
-	8,  // 12: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
-	6,  // 13: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
-	13, // 14: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
-	6,  // 15: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
-	8,  // 16: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
-	17, // 17: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
-	46, // 18: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
-	46, // 19: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
-	26, // 20: entente.v1.ProposeResponse.proposal:type_name -> entente.v1.Proposal
-	46, // 21: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
-	28, // 22: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
-	27, // 23: entente.v1.Proposal.untold:type_name -> entente.v1.Untold
-	46, // 24: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
-	26, // 25: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
-	26, // 26: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
-	26, // 27: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
-	46, // 28: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
-	46, // 29: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
-	2,  // 30: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
-	8,  // 31: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
-	8,  // 32: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
-	39, // 33: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
-	8,  // 34: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
-	42, // 35: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
-	46, // 36: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
-	46, // 37: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
-	44, // 38: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
-	1,  // 39: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
-	4,  // 40: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
-	9,  // 41: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
-	11, // 42: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
-	15, // 43: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
-	18, // 44: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
-	20, // 45: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
-	22, // 46: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
-	24, // 47: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
-	29, // 48: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
-	31, // 49: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
-	33, // 50: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
-	35, // 51: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
-	37, // 52: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
-	40, // 53: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
-	43, // 54: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
-	3,  // 55: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
-	5,  // 56: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
-	10, // 57: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
-	12, // 58: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
-	16, // 59: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
-	19, // 60: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
-	21, // 61: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
-	23, // 62: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
-	25, // 63: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
-	30, // 64: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
-	32, // 65: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
-	34, // 66: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
-	36, // 67: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
-	38, // 68: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
-	41, // 69: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
-	45, // 70: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
-	55, // [55:71] is the sub-list for method output_type
-	39, // [39:55] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	46, // 11: entente.v1.Exchange.approved_at:type_name -> google.protobuf.Timestamp
+	46, // 12: entente.v1.Exchange.waits_until:type_name -> google.protobuf.Timestamp
+	46, // 13: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
+	8,  // 14: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
+	6,  // 15: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
+	13, // 16: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
+	6,  // 17: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
+	8,  // 18: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
+	17, // 19: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
+	46, // 20: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 21: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
+	26, // 22: entente.v1.ProposeResponse.proposal:type_name -> entente.v1.Proposal
+	46, // 23: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
+	28, // 24: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
+	27, // 25: entente.v1.Proposal.untold:type_name -> entente.v1.Untold
+	46, // 26: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
+	26, // 27: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
+	26, // 28: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
+	26, // 29: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
+	46, // 30: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
+	46, // 31: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
+	2,  // 32: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
+	8,  // 33: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
+	8,  // 34: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
+	39, // 35: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
+	8,  // 36: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
+	42, // 37: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
+	46, // 38: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
+	46, // 39: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
+	44, // 40: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
+	1,  // 41: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
+	4,  // 42: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
+	9,  // 43: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
+	11, // 44: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
+	15, // 45: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
+	18, // 46: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
+	20, // 47: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
+	22, // 48: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
+	24, // 49: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
+	29, // 50: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
+	31, // 51: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
+	33, // 52: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
+	35, // 53: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
+	37, // 54: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
+	40, // 55: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
+	43, // 56: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
+	3,  // 57: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
+	5,  // 58: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
+	10, // 59: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
+	12, // 60: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
+	16, // 61: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
+	19, // 62: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
+	21, // 63: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
+	23, // 64: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
+	25, // 65: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
+	30, // 66: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
+	32, // 67: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
+	34, // 68: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
+	36, // 69: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
+	38, // 70: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
+	41, // 71: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
+	45, // 72: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
+	57, // [57:73] is the sub-list for method output_type
+	41, // [41:57] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_node_proto_init() }
