@@ -20,6 +20,7 @@ type exchangeJSON struct {
 	Agreement   string        `json:"agreement"`
 	Purpose     string        `json:"purpose"`
 	Label       string        `json:"label"`
+	LabelMeans  string        `json:"label_means,omitempty"`
 	Created     time.Time     `json:"created"`
 	DeliverBy   time.Time     `json:"deliver_by"`
 	RetainUntil time.Time     `json:"retain_until"`
@@ -56,7 +57,7 @@ func utc(t *timestamppb.Timestamp) time.Time {
 
 func exchangeOf(e *ententev1.Exchange) exchangeJSON {
 	j := exchangeJSON{Ref: e.GetRef(), From: e.GetFrom(), ID: e.GetId(), To: e.GetTo(), State: e.GetState(), Agreement: e.GetAgreement(),
-		Purpose: e.GetPurpose(), Label: e.GetLabel(), Created: utc(e.GetCreated()), DeliverBy: utc(e.GetDeliverBy()), RetainUntil: utc(e.GetRetainUntil()),
+		Purpose: e.GetPurpose(), Label: e.GetLabel(), LabelMeans: e.GetLabelMeans(), Created: utc(e.GetCreated()), DeliverBy: utc(e.GetDeliverBy()), RetainUntil: utc(e.GetRetainUntil()),
 		ReleasedBy: e.GetReleasedBy(), Size: e.GetCiphertextSize(), Manifest: e.GetManifestSha256(), Updated: utc(e.GetUpdated()).Truncate(time.Second),
 		Attempts: e.GetAttempts(), NextAttempt: utc(e.GetNextAttempt()).Truncate(time.Second), LastError: e.GetLastError(),
 		ApprovedBy: e.GetApprovedBy(), ApprovedAt: utc(e.GetApprovedAt()), WaitsUntil: utc(e.GetWaitsUntil())}
@@ -106,7 +107,7 @@ func (p *program) showExchange(e exchangeJSON) {
 	if e.Attempts > 0 {
 		attempts = e.Attempts
 	}
-	p.fields(field{"exchange", e.Ref}, field{"label", p.label(e.Label)}, field{"state", state(e.State)}, field{"since", e.Updated},
+	p.fields(field{"exchange", e.Ref}, field{"label", p.labelAs(e.Label, e.LabelMeans)}, field{"state", state(e.State)}, field{"since", e.Updated},
 		field{"from", e.From}, field{"to", e.To}, field{"agreement", e.Agreement}, field{"purpose", e.Purpose},
 		field{"released by", workerOf(e.From, e.ReleasedBy)}, field{"approved by", workerOf(e.From, e.ApprovedBy)}, field{"approved at", known(e.ApprovedAt)},
 		field{"waits until", known(e.WaitsUntil)},

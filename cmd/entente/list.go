@@ -12,7 +12,7 @@ import (
 )
 
 const jsonExchange = `With --json: an object a line with exchange, from, id, to, state, agreement,
-purpose, label, created, deliver_by, retain_until, released_by, sealed_size,
+purpose, label, label_means, created, deliver_by, retain_until, released_by, sealed_size,
 manifest_sha256, updated, and where there are any: attempts, next_attempt,
 last_error, approved_by, approved_at, waits_until, receipts (kind, from, at,
 log, leaf, reasons).`
@@ -102,7 +102,7 @@ func (p *program) list(ctx context.Context, direction ententev1.Direction, most 
 			}
 			continue
 		}
-		rows = append(rows, []any{p.label(e.Label), state(e.State), e.Ref, e.Purpose, size(e.Size), e.Created})
+		rows = append(rows, []any{p.labelAs(e.Label, e.LabelMeans), state(e.State), e.Ref, e.Purpose, size(e.Size), e.Created})
 	}
 	if len(found) == 0 {
 		p.note("Nothing yet.\n")

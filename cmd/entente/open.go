@@ -39,7 +39,7 @@ with as much of the document as had come. Remove it.
 EXCHANGE is FROM/ID/TO as "entente inbox" prints it, any beginning of it that
 fits only one, or the ID alone.
 
-With --json: exchange, label, file_name, media_type, size, path.`,
+With --json: exchange, label, label_means, file_name, media_type, size, path.`,
 		Example: `entente open alpha/01K7XQ3W0V6N2T9R4M5B8C1D2E/bravo -o report.pdf
 entente open 01K7XQ -o .`,
 		Args:              args("EXCHANGE"),
@@ -179,13 +179,14 @@ func (p *program) opened(about *ententev1.Opened, path string) error {
 		return p.emit(struct {
 			Ref       string `json:"exchange"`
 			Label     string `json:"label"`
+			Means     string `json:"label_means,omitempty"`
 			Name      string `json:"file_name"`
 			MediaType string `json:"media_type"`
 			Size      int64  `json:"size"`
 			Path      string `json:"path"`
-		}{e.Ref, e.Label, about.GetFileName(), about.GetMediaType(), about.GetSize(), path})
+		}{e.Ref, e.Label, e.LabelMeans, about.GetFileName(), about.GetMediaType(), about.GetSize(), path})
 	}
-	p.fields(field{"label", p.label(e.Label)}, field{"from", e.From}, field{"purpose", e.Purpose}, field{"retain until", e.RetainUntil},
+	p.fields(field{"label", p.labelAs(e.Label, e.LabelMeans)}, field{"from", e.From}, field{"purpose", e.Purpose}, field{"retain until", e.RetainUntil},
 		field{"document", about.GetFileName()}, field{"type", about.GetMediaType()}, field{"size", size(about.GetSize())}, field{"written to", path})
 	return nil
 }

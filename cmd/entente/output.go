@@ -141,8 +141,14 @@ var tlp = map[string]struct{ exact, plain color.Color }{
 }
 
 // label shows a label as a word, in its colour where there are colours.
-func (p *program) label(s string) styled {
+func (p *program) label(s string) styled { return p.labelAs(s, "") }
+
+// labelAs shows a label of a scheme without colours in that of the label that it means, if it means one.
+func (p *program) labelAs(s, means string) styled {
 	c, ok := tlp[s]
+	if !ok {
+		c, ok = tlp[means]
+	}
 	if !ok {
 		return styled(bold.Render(plain(s)))
 	}
@@ -150,7 +156,7 @@ func (p *program) label(s string) styled {
 	if p.profile <= colorprofile.ANSI {
 		shown = c.plain
 	}
-	return styled(lipgloss.NewStyle().Bold(true).Foreground(shown).Background(lipgloss.Color("#000000")).Render(s))
+	return styled(lipgloss.NewStyle().Bold(true).Foreground(shown).Background(lipgloss.Color("#000000")).Render(plain(s)))
 }
 
 // state shows how far an exchange has come.

@@ -13,6 +13,7 @@ import (
 
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
+	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
@@ -155,6 +156,9 @@ func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, err
 		return nil, err
 	}
 	out := exchangeMessage(e, &m.Terms)
+	if out.LabelMeans, err = labelMeans(v, &m.Terms); err != nil {
+		return nil, err
+	}
 	receipts, err := v.Receipts(e.Manifest, e.To)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
@@ -173,6 +177,28 @@ func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, err
 	}
 	slices.SortStableFunc(out.Receipts, func(a, b *ententev1.Receipt) int { return cmp.Compare(a.Leaf, b.Leaf) }) // as they happened
 	return out, nil
+}
+
+// labelMeans says what a label of another scheme means in the agreement's common one, so that whoever sees it can be shown it in colours
+// that they know.
+func labelMeans(v *store.View, m *statement.Manifest) (string, error) {
+	row, err := v.AgreementByHash(m.AgreementHash)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil // of a document that was refused for it
+	}
+	if err != nil {
+		return "", err
+	}
+	a, err := statement.ParseDraft[statement.Agreement](row.Raw)
+	if err != nil {
+		return "", err
+	}
+	s := policy.SchemesOf(&a.Terms)
+	l, err := s.Parse(m.Label)
+	if err != nil {
+		return "", nil //nolint:nilerr // it was refused for its label
+	}
+	return s.Meaning(l), nil
 }
 
 func exchangeMessage(e store.Exchange, m *statement.Manifest) *ententev1.Exchange {

@@ -22,6 +22,7 @@ type opening struct {
 	exchange store.Exchange
 	manifest *statement.Signed[statement.Manifest]
 	header   []byte
+	means    string // the label, in the agreement's common scheme
 	person   *policy.Person
 	decision policy.Decision
 }
@@ -102,6 +103,10 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	}
 	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.AllVerifiers(e.From)); err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
+	}
+	err = n.DB.View(ctx, func(v *store.View) (err error) { o.means, err = labelMeans(v, &o.manifest.Terms); return err })
+	if err != nil {
+		return nil, fmt.Errorf("look up label: %w", err)
 	}
 	o.decision, err = n.decide(ctx, policy.Open, h, o.manifest.Terms, o.person, nil)
 	return o, err
@@ -186,8 +191,10 @@ func damaged(o *opening, cause error) error {
 
 // release gives the document out. Without the last message it is not a document.
 func release(stream grpc.ServerStreamingServer[ententev1.OpenResponse], o *opening, doc *seal.Document) error {
+	exchange := exchangeMessage(o.exchange, &o.manifest.Terms)
+	exchange.LabelMeans = o.means
 	err := stream.Send(&ententev1.OpenResponse{Part: &ententev1.OpenResponse_Opened{Opened: &ententev1.Opened{
-		Exchange: exchangeMessage(o.exchange, &o.manifest.Terms), FileName: doc.Name, MediaType: doc.MediaType, Size: doc.Size}}})
+		Exchange: exchange, FileName: doc.Name, MediaType: doc.MediaType, Size: doc.Size}}})
 	if err != nil {
 		return fmt.Errorf("release document: %w", err)
 	}

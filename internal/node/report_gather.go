@@ -233,8 +233,10 @@ func (g *gatherer) subject(v *store.View, hash statement.Hash) (*report.Subject,
 // those can have changed what they say. Empty if it is inside.
 func breach(a statement.Agreement, m statement.Manifest) string {
 	var list []string
-	rank, known := policy.Rank(m.Label)
-	if ceiling, ok := policy.Rank(a.Ceiling); !known || !ok || rank > ceiling {
+	schemes := policy.SchemesOf(&a)
+	label, err := schemes.Parse(m.Label)
+	level, known := schemes.Level(label)
+	if ceiling, ok := schemes.LevelOf(a.Ceiling); err != nil || !known || !ok || level > ceiling {
 		list = append(list, "label "+m.Label+" is not at or under "+a.Ceiling)
 	}
 	if !slices.Contains(a.Purposes, m.Purpose) {

@@ -178,6 +178,16 @@ func (s Schemes) Level(l Label) (int, bool) {
 	return 0, false
 }
 
+// Meaning gives the label of the common scheme that a label of another one stands for; empty if it is of the common one, or stands for none.
+func (s Schemes) Meaning(l Label) string {
+	common := s.Common()
+	level, ok := s.Level(l)
+	if !ok || l.Scheme == common.Name {
+		return ""
+	}
+	return common.Name + ":" + common.Levels[level]
+}
+
 // LevelOf gives the level in the common scheme of a bare level such as an agreement's ceiling, one without categories.
 func (s Schemes) LevelOf(text string) (int, bool) {
 	l, err := s.Parse(text)

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -119,4 +120,33 @@ func FuzzReadXML(f *testing.F) {
 			t.Errorf("%s of %s came back as %s of %s, %v", l, agreement, again, of, err)
 		}
 	})
+}
+
+// The examples of docs/formats/label.md are read, and mean what stands there.
+func TestDocumentedLabel(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/formats/label.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := func(language string) string {
+		_, rest, _ := strings.Cut(string(doc), "\n```"+language+"\n")
+		text, _, ok := strings.Cut(rest, "```\n")
+		if !ok {
+			t.Fatalf("there is no example in %s", language)
+		}
+		return text
+	}
+	scheme, err := ParseScheme([]byte(example("toml")))
+	if err != nil || scheme.Name != "NAVY" || len(scheme.Levels) != 3 {
+		t.Errorf("%+v, %v", scheme, err)
+	}
+	file := example("xml")
+	l, agreement, err := ReadXML([]byte(file))
+	if err != nil || l.String() != "NAVY:SECRET/CRYPTO/BALTIC" || string(l.XML(agreement)) != file {
+		t.Errorf("%s, %v", l, err)
+	}
+	if _, err := SchemesOf(&statement.Agreement{Schemes: []statement.Scheme{scheme}}).Known(l); err != nil {
+		t.Error(err)
+	}
 }

@@ -518,7 +518,9 @@ type Exchange struct {
 	// When they did; from the manifest.
 	ApprovedAt *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
 	// Until when it waits for a second person, if it does or did in vain.
-	WaitsUntil    *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
+	WaitsUntil *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
+	// What the label means in the common scheme of the agreement, if it is of another scheme: TLP:AMBER for NAVY:RESTRICTED, say.
+	LabelMeans    string `protobuf:"bytes,23,opt,name=label_means,json=labelMeans,proto3" json:"label_means,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +707,13 @@ func (x *Exchange) GetWaitsUntil() *timestamppb.Timestamp {
 		return x.WaitsUntil
 	}
 	return nil
+}
+
+func (x *Exchange) GetLabelMeans() string {
+	if x != nil {
+		return x.LabelMeans
+	}
+	return ""
 }
 
 // Receipt is a receipt, as signed and as read.
@@ -3177,7 +3186,7 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05limit\"Z\n" +
 	"\fListResponse\x122\n" +
 	"\texchanges\x18\x01 \x03(\v2\x14.entente.v1.ExchangeR\texchanges\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xd3\x06\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xf4\x06\n" +
 	"\bExchange\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -3207,7 +3216,9 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\vapproved_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"approvedAt\x12;\n" +
 	"\vwaits_until\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"waitsUntil\"\xc3\x01\n" +
+	"waitsUntil\x12\x1f\n" +
+	"\vlabel_means\x18\x17 \x01(\tR\n" +
+	"labelMeans\"\xc3\x01\n" +
 	"\aReceipt\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12*\n" +
