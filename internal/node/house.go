@@ -49,7 +49,8 @@ var errHouse = errors.New("the house rules do not load, so nothing is permitted"
 // ReadHouse reads and checks the house rules of a home. If there are none it gives those that permit nothing.
 func ReadHouse(dir string) (policy.House, error) {
 	bad := func(err error) (policy.House, error) {
-		return policy.House{}, fault.New(fault.Failed, "correct it; entente policy check says whether it is sound", "%w: %w", errHouse, err)
+		return policy.House{}, &fault.Error{Kind: fault.Failed, Text: errHouse.Error() + ": " + err.Error(),
+			Hint: "correct it; entente policy check says whether it is sound", Err: errHouse}
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, HouseDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
