@@ -172,7 +172,10 @@ func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Ha
 	}
 	if slices.ContainsFunc(d.Reasons, personal) {
 		hint = "roles, labels and training stand in " + PeopleFile + "; entente person list shows them"
+	} else if !slices.ContainsFunc(d.Reasons, func(r statement.Reason) bool { return r.Set != "house" }) {
+		hint = "the house rules stand in " + HouseDir + "/*.cedar of the home"
 	}
+	hint += "; entente policy explain " + m.ID + " shows the decision again"
 	f := fault.New(fault.Refused, hint, "policy refuses to %s this document", stage)
 	f.Reasons = d.Reasons
 	return f

@@ -46,13 +46,13 @@ func writeHouse(dir string) error {
 // errHouse says that the house rules cannot be used.
 var errHouse = errors.New("the house rules do not load, so nothing is permitted")
 
-// ReadHouse reads and checks the house rules of a home. If there are none it gives those that permit nothing.
-func ReadHouse(dir string) (policy.House, error) {
+// ReadHouse reads and checks the house rules in a folder, which is HouseDir in a home. If there are none it gives those that permit nothing.
+func ReadHouse(folder string) (policy.House, error) {
 	bad := func(err error) (policy.House, error) {
 		return policy.House{}, &fault.Error{Kind: fault.Failed, Text: errHouse.Error() + ": " + err.Error(),
 			Hint: "correct it; entente policy check says whether it is sound", Err: errHouse}
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, HouseDir))
+	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return bad(err)
 	}
@@ -61,15 +61,15 @@ func ReadHouse(dir string) (policy.House, error) {
 		if !strings.HasSuffix(e.Name(), ".cedar") {
 			continue
 		}
-		name := filepath.Join(HouseDir, e.Name())
+		name := filepath.Base(folder) + "/" + e.Name()
 		if len(files) == limit.HouseFiles {
-			return bad(fmt.Errorf("%s holds more than %d files of rules", HouseDir, limit.HouseFiles))
+			return bad(fmt.Errorf("%s holds more than %d files of rules", folder, limit.HouseFiles))
 		}
-		text, err := readBounded(filepath.Join(dir, name), limit.Policy)
+		text, err := readBounded(filepath.Join(folder, e.Name()), limit.Policy)
 		if err != nil {
 			return bad(err)
 		}
-		files[filepath.ToSlash(name)] = string(text)
+		files[name] = string(text)
 	}
 	house, err := policy.NewHouse(files)
 	if err != nil {
@@ -80,7 +80,7 @@ func ReadHouse(dir string) (policy.House, error) {
 
 // house reads the house rules for a decision. Their text is kept with the decision, so that it can be made again when they have changed.
 func (n *node) house() (policy.House, error) {
-	h, err := ReadHouse(n.Dir)
+	h, err := ReadHouse(filepath.Join(n.Dir, HouseDir))
 	if err != nil {
 		n.log.Error("nothing is permitted", "error", err)
 		return h, err

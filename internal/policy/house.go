@@ -58,3 +58,19 @@ func NewHouse(files map[string]string) (House, error) {
 	}
 	return House{}, c.err
 }
+
+// Count says how many rules of the house permit something, and how many forbid. Those that do not load count for nothing.
+func (h House) Count() (permits, forbids int) {
+	c := compile(setHouse, h.Text)
+	if c.err != nil {
+		return 0, 0
+	}
+	for i := range c.rules {
+		if c.rules[i].forbids() {
+			forbids++
+		} else {
+			permits++
+		}
+	}
+	return permits, forbids
+}
