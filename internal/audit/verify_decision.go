@@ -14,11 +14,11 @@ import (
 )
 
 // outcomes says which events rest on a decision, and what it must have been. A refusal may rest on either, or on a check of
-// the node's own.
+// the node's own; a rehearsal on either.
 var outcomes = map[statement.EventKind]bool{
 	statement.EventReleased: true, statement.EventReceived: true, statement.EventOpened: true, statement.EventReopened: true,
 	statement.EventUndecryptable: true, statement.EventDenied: false, statement.EventRefused: false,
-	statement.EventWaiting: false,
+	statement.EventWaiting: false, statement.EventRehearsed: false,
 }
 
 // What a recipient's node checks itself, see docs/life-of-a-document.md: before the policies are asked, and after they have
@@ -81,7 +81,7 @@ func (v *homeVerifier) decision(where string, idx int64, l statement.Leaf, m *st
 func (v *homeVerifier) outcome(where string, l statement.Leaf, d policy.Decision, permit bool) {
 	switch {
 	case l.Kind == statement.EventRefused && d.Permit && only(l.Rules, rulesAfter): // by the node itself
-	case d.Permit != permit:
+	case d.Permit != permit && l.Kind != statement.EventRehearsed:
 		v.report.add(where, "it says %q, and the decision behind it was permit: %t", l.Kind, d.Permit)
 	default:
 		if rules, _ := d.Outward(v.self); !slices.Equal(rules, l.Rules) {
@@ -161,7 +161,7 @@ func (v *homeVerifier) untrueAgreement(r policy.Request) string {
 // sameCore compares what rules see of a manifest.
 func sameCore(a, b statement.Manifest) bool {
 	words := func(m statement.Manifest) string {
-		return strings.Join([]string{m.ID, m.From, strings.Join(m.To, ","), m.Charter.String(), m.Agreement, m.AgreementHash.String(), m.Purpose, m.Label, m.ReleasedBy}, "\n")
+		return strings.Join([]string{m.ID, m.From, strings.Join(m.To, ","), m.Charter.String(), m.Agreement, m.AgreementHash.String(), m.Purpose, m.Label, m.ReleasedBy, m.Approval.By}, "\n")
 	}
 	return words(a) == words(b) && a.Created.Equal(b.Created) && a.DeliverBy.Equal(b.DeliverBy) && a.RetainUntil.Equal(b.RetainUntil)
 }

@@ -145,13 +145,15 @@ func (v *homeVerifier) approval(where string, e *entry, m *statement.Signed[stat
 	if r, err := v.view.WaitingByID(m.Terms.ID); err != nil || r.State != store.Approved {
 		v.report.add(where, "it was approved, and no release that waited became it")
 	}
+	bare := m.Terms // what was approved was not approved yet
+	bare.Approval = statement.Approval{}
 	d, err := policy.Replay(values["approval"], policy.Sources{Agreement: v.agreement, House: v.house})
 	switch {
 	case errors.Is(err, policy.ErrOtherPolicy), errors.Is(err, policy.ErrNoFacts):
 		v.report.note(NoteNotReplayed, where, "the decision about its approval cannot be made again: %v", err)
 	case err != nil:
 		v.report.add(where, "the decision about its approval: %v", err)
-	case !d.Recorded.Permit || !d.Agrees() || d.Request.Stage != policy.Approve || d.Core != m.Terms.Core() || !sameCore(d.Request.Manifest, m.Terms) ||
+	case !d.Recorded.Permit || !d.Agrees() || d.Request.Stage != policy.Approve || d.Core != bare.Core() || !sameCore(d.Request.Manifest, bare) ||
 		d.Request.Person == nil || "spiffe://"+v.self+"/person/"+d.Request.Person.Name != a.By:
 		v.report.add(where, "the record of the decision about its approval does not permit %.80q to approve it", a.By)
 	default:

@@ -57,6 +57,7 @@ func (h *home) approve(d draft, edit func(*statement.Manifest, *statement.Event)
 	approval := private[1].Value
 	m.Approval = statement.Approval{By: "spiffe://alpha/person/ann", At: h.now}
 	e := statement.Event{Kind: statement.EventReleased, ID: m.ID, Peers: m.To, Stage: "release"}
+	m.Approval.By = "spiffe://alpha/person/ann"
 	alice := h.alice()
 	e.Rules, e.Private = h.decidedBy(policy.Release, m, &alice, &ann)
 	e.Private = append(e.Private, statement.Private{Field: "approver", Value: []byte(m.Approval.By)}, statement.Private{Field: "approval", Value: approval})
@@ -151,5 +152,39 @@ func TestVerifyHomeFindsReleasesThatNeedNotWait(t *testing.T) {
 	h.hold("bravo")
 	if h.verify().OK() {
 		t.Error("a release above the ceiling waits for an approval that would not cure it, and that was not found")
+	}
+}
+
+// What a member said that it would decide is verified like what it decided.
+func TestVerifyHomeFindsUntrueRehearsals(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit func(*statement.Event)
+		ok   bool
+	}{
+		"nothing changed": {nil, true},
+		"other rules":     {func(e *statement.Event) { e.Rules = []string{"base/label-ceiling"} }, false},
+		"no record":       {func(e *statement.Event) { e.Private = nil }, false},
+		"another stage":   {func(e *statement.Event) { e.Stage = "open" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newWorld(t).home()
+			h.found()
+			for _, label := range []string{"TLP:AMBER", "TLP:RED"} {
+				m := h.document("bravo", "", "alpha").Terms
+				m.ID, m.Label, m.SealedFor, m.Content = "", label, nil, statement.Content{}
+				e := statement.Event{Kind: statement.EventRehearsed, Peers: []string{"bravo"}, Stage: "accept"}
+				e.Rules, e.Private = h.decided(policy.Accept, m)
+				if c.edit != nil {
+					c.edit(&e)
+				}
+				h.update(func(tx *store.Tx) error { return h.record(tx, e)() })
+			}
+			h.publish()
+			if r := h.verify(); r.OK() != c.ok {
+				t.Errorf("problems: %v", r.Problems)
+			}
+		})
 	}
 }

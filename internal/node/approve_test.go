@@ -329,7 +329,7 @@ func TestApprovalLapses(t *testing.T) {
 	soon.DeliverSeconds = 2
 	ref := w.hold(soon, "the plan").GetExchanges()[0]
 	x := w.hold(later, "another plan")
-	if ends := x.GetWaitsUntil().AsTime(); ends.Sub(time.Now()) > 7*24*time.Hour {
+	if ends := x.GetWaitsUntil().AsTime(); time.Until(ends) > 7*24*time.Hour {
 		t.Errorf("it waits until %s", ends)
 	}
 	w.await("alpha", ref, "lapsed")
@@ -462,5 +462,44 @@ func TestOutboxWithWaiting(t *testing.T) {
 		if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 			t.Errorf("pages of %d: %v, want %v", size, got, want)
 		}
+	}
+}
+
+// A recipient takes nothing above that label of which the sender does not say that a second person approved it.
+func TestAcceptsWhatWasApproved(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.agreement = w.agree(statement.Agreement{Name: secret, Parties: []string{"alpha", "bravo"}, ApprovalAbove: "TLP:GREEN"})
+	w.start("bravo")
+	alpha := w.peer("alpha", "bravo")
+	for name, c := range map[string]struct {
+		edit func(*document)
+		kind statement.ReceiptKind
+	}{
+		"nobody approved it": {func(*document) {}, statement.Refused},
+		"ann approved it":    {func(d *document) { d.m.Approval = statement.Approval{By: "spiffe://alpha/person/ann", At: d.m.Created} }, statement.Stored},
+		"nobody needed to approve it": {func(d *document) {
+			*d = *w.document("alpha", []string{"bravo"}, "x", func(m *statement.Manifest) { m.Label = "TLP:GREEN" })
+		}, statement.Stored},
+	} {
+		d := w.document("alpha", []string{"bravo"}, "the plan")
+		c.edit(d)
+		w.sign(d)
+		raw, err := alpha.deliver(t.Context(), d)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		r, err := statement.ParseDraft[statement.Receipt](raw)
+		if err != nil || r.Terms.Kind != c.kind || c.kind == statement.Refused && (len(r.Terms.Reasons) != 1 || r.Terms.Reasons[0].Rule != "approved") {
+			t.Errorf("%s: %v, %v", name, r.Terms, err)
+		}
+	}
+	// Approving one's own cannot even be written.
+	d := w.document("alpha", []string{"bravo"}, "the plan")
+	d.m.Approval = statement.Approval{By: "spiffe://alpha/person/ann", At: d.m.Created}
+	w.sign(d)
+	w.forge(d, "[approval]\nby = \"spiffe://alpha/person/ann\"", "[approval]\nby = \"spiffe://alpha/person/alice\"")
+	if _, err := alpha.deliver(t.Context(), d); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "nobody approves their own") {
+		t.Errorf("one's own approval: %v", err)
 	}
 }

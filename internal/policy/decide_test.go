@@ -56,6 +56,7 @@ var cases = []struct {
 	{"own-withdrawn", func(r *Request) { r.Withdrawn = []string{"bravo"} }, "bravo has withdrawn from agreement harbour-watch"},
 	{"approval-known", func(r *Request) { r.Agreement.ApprovalAbove = "SECRET" }, "wants approval above SECRET, which is not in the label scheme"},
 	{"two-keys", func(r *Request) { r.Agreement.ApprovalAbove = "TLP:GREEN" }, "label TLP:AMBER is above TLP:GREEN, and agreement harbour-watch wants a second person"},
+	{"approved", func(r *Request) { r.Agreement.ApprovalAbove = "TLP:GREEN" }, "does not say that a second person of alpha approved that"},
 	{"purpose-listed", func(r *Request) { r.Manifest.Purpose = "gossip" }, "does not list the purpose gossip"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "TLP:PINK" }, "label TLP:PINK is not in the label scheme"},
 	{"label-known", func(r *Request) { r.Manifest.Label = "tlp:amber" }, "label tlp:amber is not"},

@@ -60,6 +60,9 @@ func facts(r Request) (cedar.Request, cedar.EntityMap) {
 		"created": cedar.NewDatetime(m.Created), "deliver_by": cedar.NewDatetime(m.DeliverBy), "retain_until": cedar.NewDatetime(m.RetainUntil),
 		"released_by": cedar.String(m.ReleasedBy),
 	}
+	if m.Approval.By != "" {
+		document["approved_by"] = cedar.String(m.Approval.By)
+	}
 	label := labelled(r)
 	label.facts(document)
 	earliest, latest := r.Now, r.Now

@@ -66,6 +66,7 @@ type recordManifest struct {
 	DeliverBy     string         `json:"deliver_by"`
 	RetainUntil   string         `json:"retain_until"`
 	ReleasedBy    string         `json:"released_by"`
+	ApprovedBy    string         `json:"approved_by,omitempty"`
 }
 
 // recordAgreement has the terms by which most is decided. Its policy and its label schemes are in the text that the hash names.
@@ -113,7 +114,7 @@ func newRecord(r Request, out outcome) record {
 		Places: recordPlaces{c.jurisdictionFrom, c.jurisdictionTo, c.jurisdictionSelf, r.Store}, outcome: out,
 		Manifest: recordManifest{Core: m.Core(), ID: m.ID, From: m.From, To: m.To, Charter: m.Charter, Agreement: m.Agreement,
 			AgreementHash: m.AgreementHash, Purpose: m.Purpose, Label: m.Label, Created: instant(m.Created), DeliverBy: instant(m.DeliverBy),
-			RetainUntil: instant(m.RetainUntil), ReleasedBy: m.ReleasedBy}}
+			RetainUntil: instant(m.RetainUntil), ReleasedBy: m.ReleasedBy, ApprovedBy: m.Approval.By}}
 	if a := r.Agreement; a != nil {
 		rec.Agreement = &recordAgreement{r.AgreementHash, a.Name, a.Version, a.Alliance, a.Parties, a.Purposes, a.Ceiling, a.ApprovalAbove, a.RetainDays,
 			instant(a.NotBefore), instant(a.NotAfter)}

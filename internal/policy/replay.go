@@ -123,7 +123,7 @@ func (rec record) request() (r Request, err error) {
 	r = Request{Stage: rec.Stage, Self: rec.Self, Newest: rec.Newest, Withdrawn: rec.Withdrawn, Store: rec.Places.Store,
 		recalled: &recalled{rec.Alliance, rec.CharterKnown, rec.GoodStanding, rec.Places.From, rec.Places.Self, rec.Places.To},
 		Manifest: statement.Manifest{ID: m.ID, From: m.From, To: m.To, Charter: m.Charter, Agreement: m.Agreement, AgreementHash: m.AgreementHash,
-			Purpose: m.Purpose, Label: m.Label, ReleasedBy: m.ReleasedBy}}
+			Purpose: m.Purpose, Label: m.Label, ReleasedBy: m.ReleasedBy, Approval: statement.Approval{By: m.ApprovedBy}}}
 	type instant struct {
 		text  string
 		to    *time.Time

@@ -49,7 +49,7 @@ func TestStages(t *testing.T) {
 		"releaser-named": {Release}, "sender-here": sender, "recipient-here": recipient,
 		"sender-standing": crossing, "recipients-standing": sender, "own-standing": recipient,
 		"agreement-superseded": crossing, "agreement-begun": crossing, "agreement-ended": crossing,
-		"sender-withdrawn": crossing, "recipients-withdrawn": sender, "own-withdrawn": {Accept}, "two-keys": {Release},
+		"sender-withdrawn": crossing, "recipients-withdrawn": sender, "own-withdrawn": {Accept}, "two-keys": {Release}, "approved": {Accept},
 		"created-before-now": crossing, "deadline": crossing, "retention-ended": {Open},
 	}
 	for _, r := range mustLoad(t).rules {
