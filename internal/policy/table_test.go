@@ -83,6 +83,7 @@ func oracle(r Request) (no []string) {
 	forbid("label-ceiling", agreed && hasLevel && hasCeiling && level > ceiling)
 	forbid("approval-known", agreed && a.ApprovalAbove != "" && !hasAbove)
 	forbid("two-keys", agreed && release && hasLevel && hasAbove && level > above && r.Approver == nil)
+	forbid("approved", agreed && accept && hasLevel && hasAbove && level > above && m.Approval.By == "")
 	forbid("times-ordered", m.Created.After(m.DeliverBy) || m.DeliverBy.After(m.RetainUntil))
 	forbid("created-before-now", crossing && m.Created.After(late))
 	forbid("deadline", crossing && early.After(m.DeliverBy))
