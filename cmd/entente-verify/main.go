@@ -18,6 +18,7 @@ import (
 
 	"entente.example/internal/evidence"
 	"entente.example/internal/limit"
+	"entente.example/internal/statement"
 )
 
 // The exit codes, which scripts rely on.
@@ -36,7 +37,7 @@ FILE        the evidence, made by "entente evidence export"; - reads standard in
             a member that you trust, not from the file. Without it nothing is valid.
 --document  a document to compare with what the sender committed to, with
             --name (its file name, default: that of the document) and
-            --media-type (default: application/octet-stream), as they were sent
+            --media-type (default: what goes with the name), as they were sent
 --json      print JSON
 
 Exit codes: 0 valid; 1 not valid, or not readable; 2 wrong usage.
@@ -121,7 +122,7 @@ func (a *arguments) parse(args []string) error {
 		a.name = filepath.Base(a.document)
 	}
 	if a.mediaType == "" {
-		a.mediaType = "application/octet-stream"
+		a.mediaType = statement.MediaType(a.name)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"entente.example/internal/client"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
@@ -132,7 +131,7 @@ func (p *program) approve(ctx context.Context, ref, path, name, mediaType string
 		name = filepath.Base(path)
 	}
 	if mediaType == "" {
-		mediaType = client.MediaType(name)
+		mediaType = statement.MediaType(name)
 	}
 	if err := (statement.Inner{Core: statement.HashBytes(nil), Name: "any", MediaType: mediaType}).Check(); err != nil {
 		return fault.New(fault.Misused, "such as application/pdf; entente send gives the one that goes with the name", "--type %.80q is not TYPE/SUBTYPE in lower case", mediaType)

@@ -174,6 +174,12 @@ func (p *program) leaf(l leafJSON) error {
 	if who, ok := l.Private["person"].(string); ok {
 		about = append(about, "by "+who[strings.LastIndex(who, "/")+1:])
 	}
+	if which, ok := l.Private["leaf"].(json.RawMessage); ok && leaf.Kind == statement.EventDisclosed {
+		about = append(about, "leaf "+string(which))
+		if fields, ok := l.Private["fields"].(string); ok && fields != "" {
+			about = append(about, fields)
+		}
+	}
 	if unwelcome(leaf.Kind) && len(leaf.Rules) > 0 { // which rules permitted, --json tells
 		about = append(about, strings.Join(leaf.Rules, " "))
 	}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"entente.example/internal/client"
 	"entente.example/internal/evidence"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
+	"entente.example/internal/statement"
 )
 
 func (p *program) evidenceCommand() *cobra.Command {
@@ -153,7 +153,7 @@ entente evidence verify with-content.evidence --charter HASH \
 					o.Name = filepath.Base(document)
 				}
 				if mediaType == "" {
-					o.MediaType = client.MediaType(o.Name)
+					o.MediaType = statement.MediaType(o.Name)
 				}
 			}
 			return p.verifyEvidence(given[0], o)

@@ -51,6 +51,9 @@ func (p *program) inspect(ctx context.Context, path string, raw []byte) error {
 		if foundingErr == nil {
 			return p.inspectFounding(founding, path)
 		}
+		if bytes.HasPrefix(raw, []byte("-- evidence --\n")) {
+			return fault.New(fault.Invalid, "run: entente evidence verify "+path+" --charter HASH", "%s is evidence, which inspect does not read", path)
+		}
 		if strings.Contains(string(raw[:min(len(raw), 4096)]), "\n-- charter --\n") {
 			return foundingErr
 		}

@@ -187,7 +187,7 @@ func (f *sendFlags) submission() (*ententev1.Submission, error) {
 	retain, err := f.retain.days("retain")
 	// The id is chosen once: whatever is repeated with it is the same sending.
 	return &ententev1.Submission{Id: client.NewID(), To: f.to, Agreement: f.agreement, Purpose: f.purpose, Label: f.label, RetainDays: retain,
-		DeliverSeconds: int64(time.Duration(f.deliverBy) / time.Second), FileName: f.name, MediaType: client.MediaType(f.name)}, err
+		DeliverSeconds: int64(time.Duration(f.deliverBy) / time.Second), FileName: f.name, MediaType: statement.MediaType(f.name)}, err
 }
 
 // openDocument opens a file that can be sent under a name.

@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mime"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -56,15 +53,6 @@ func (c *Client) Node() ententev1.NodeServiceClient { return c.node }
 
 // NewID makes the id of a new sending. The client chooses it once, so that asking again is the same sending.
 func NewID() string { return ulid.Make().String() }
-
-// MediaType guesses a media type from a file name's extension.
-func MediaType(name string) string {
-	t, _, err := mime.ParseMediaType(mime.TypeByExtension(filepath.Ext(name)))
-	if err != nil || t == "" {
-		return "application/octet-stream"
-	}
-	return strings.ToLower(t)
-}
 
 // sendAttempts is how often Send tries, with the same id, when the connection breaks.
 const sendAttempts = 4

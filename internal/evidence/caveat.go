@@ -40,7 +40,7 @@ func (x *inquiry) content(b *Bundle, o Options) error {
 		return err
 	}
 	if got != m.Content.Commitment {
-		return fmt.Errorf("the document, its name or its media type is not what %s committed to", m.From)
+		return fmt.Errorf("the document, its name or its media type is not what %s committed to; it was compared as %s of type %s", m.From, o.Name, o.MediaType)
 	}
 	claim.Says = fmt.Sprintf("The document given, with its name and media type, is exactly what %s committed to in the manifest.", m.From)
 	return nil

@@ -127,7 +127,7 @@ func (r *demo) document() (io.ReadSeeker, func() error, error) {
 
 func (r *demo) submission(label string) *ententev1.Submission {
 	return &ententev1.Submission{Id: client.NewID(), To: []string{"bravo", "charlie"}, Agreement: "harbour-watch", Purpose: "incident-response", Label: label,
-		FileName: r.name, MediaType: client.MediaType(r.name)}
+		FileName: r.name, MediaType: statement.MediaType(r.name)}
 }
 
 func (r *demo) send(ctx context.Context) (text, why string, err error) {

@@ -11,5 +11,5 @@ type Agreement = statement.Agreement
 // NewID makes the id of a new sending.
 func NewID() string { return client.NewID() }
 
-// MediaType guesses a media type from a file name's extension.
-func MediaType(name string) string { return client.MediaType(name) }
+// MediaType gives the media type that goes with a file name.
+func MediaType(name string) string { return statement.MediaType(name) }
