@@ -142,6 +142,24 @@ func completeLabels(_ *cobra.Command, _ []string, prefix string) ([]cobra.Comple
 	return labels, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completeAgreed completes a label of the schemes of the agreement that was chosen, or of TLP.
+func (p *program) completeAgreed(cmd *cobra.Command, given []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	chosen, _ := cmd.Flags().GetString("agreement")
+	found, directive := p.look(prefix, func(ctx context.Context, h *node.Home) (labels []string, err error) {
+		list, err := h.Agreements(ctx, p.now())
+		for _, a := range list {
+			if a.Terms.Name == chosen && a.InForce {
+				labels = policy.SchemesOf(&a.Terms).Labels()
+			}
+		}
+		return labels, err
+	})
+	if len(found) == 0 {
+		return completeLabels(cmd, given, prefix)
+	}
+	return found, directive
+}
+
 // completeExchanges offers the newest exchanges, those received only if inbox is true.
 func (p *program) completeExchanges(inbox bool) completer {
 	return first(func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {

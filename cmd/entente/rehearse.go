@@ -67,7 +67,7 @@ With --json: reasons, waits, recipients (member, answer, reasons, error).`,
 	required(cmd, "agreement", "purpose", "label")
 	_ = cmd.RegisterFlagCompletionFunc("agreement", p.completeAgreements)
 	_ = cmd.RegisterFlagCompletionFunc("purpose", p.completePurposes)
-	_ = cmd.RegisterFlagCompletionFunc("label", completeLabels)
+	_ = cmd.RegisterFlagCompletionFunc("label", p.completeAgreed)
 	return cmd
 }
 

@@ -81,7 +81,7 @@ entente send report.pdf --to bravo,charlie --agreement harbour-watch \
 	_ = cmd.RegisterFlagCompletionFunc("to", p.completeMembers)
 	_ = cmd.RegisterFlagCompletionFunc("agreement", p.completeAgreements)
 	_ = cmd.RegisterFlagCompletionFunc("purpose", p.completePurposes)
-	_ = cmd.RegisterFlagCompletionFunc("label", completeLabels)
+	_ = cmd.RegisterFlagCompletionFunc("label", p.completeAgreed)
 	return cmd
 }
 

@@ -87,6 +87,13 @@ func (h *Home) SignAgreement(ctx context.Context, raw []byte) ([]byte, error) {
 	if err := draft.Verify(history.Verifiers(draft.Terms.Parties...)); err != nil {
 		return nil, fault.New(fault.Invalid, "somebody's copy is damaged or forged; ask for it again", "sign agreement %s: %w", draft.Terms.Name, err)
 	}
+	own, err := h.Schemes()
+	if err != nil {
+		return nil, err
+	}
+	if err := asOurs(own, &draft.Terms); err != nil {
+		return nil, err
+	}
 	if !slices.Contains(draft.Terms.Parties, h.Config.Member) {
 		return nil, fault.New(fault.Misused, "only its parties sign an agreement", "sign agreement %s: %s is not a party", draft.Terms.Name, h.Config.Member)
 	}

@@ -220,6 +220,7 @@ func TestSubmissions(t *testing.T) {
 		"purpose of no form":  {func(s *ententev1.Submission) { s.Purpose = "Incident Response" }, fault.Misused, "purpose", ""},
 		"unknown label":       {func(s *ententev1.Submission) { s.Label = "SECRET" }, fault.Refused, "SECRET", "label-known"},
 		"label too high":      {func(s *ententev1.Submission) { s.Label = "TLP:RED" }, fault.Refused, "TLP:RED", "label-ceiling"},
+		"no label":            {func(s *ententev1.Submission) { s.Label = "" }, fault.Invalid, "submission.label", ""},
 		"label of no form":    {func(s *ententev1.Submission) { s.Label = "TLP:\x1b[31mRED" }, fault.Misused, "label", ""},
 		"retained too long":   {func(s *ententev1.Submission) { s.RetainDays = 92 }, fault.Refused, "90 days", "retention-maximum"},
 		"id of no form":       {func(s *ententev1.Submission) { s.Id = strings.ToLower(s.Id) }, fault.Misused, "ULID", ""},

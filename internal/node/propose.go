@@ -68,6 +68,10 @@ func (n *node) signProposal(ctx context.Context, who *policy.Person, find func(*
 	if err != nil {
 		return nil, err
 	}
+	own, err := n.Schemes()
+	if err != nil {
+		return nil, err
+	}
 	now := n.now()
 	var concluded *statement.Signed[statement.Agreement]
 	var hash statement.Hash
@@ -86,6 +90,9 @@ func (n *node) signProposal(ctx context.Context, who *policy.Person, find func(*
 			return errUnchanged
 		}
 		if err := n.maySign(tx, h, p, d, now); err != nil {
+			return err
+		}
+		if err := asOurs(own, &d.Terms); err != nil {
 			return err
 		}
 		if p.Raw, err = statement.AddSignature(p.Raw, n.Keys.Statement); err != nil {

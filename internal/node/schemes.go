@@ -82,3 +82,24 @@ func (h *Home) checkLabels(labels []string) error {
 	}
 	return nil
 }
+
+// asOurs refuses an agreement that says something else about a label scheme than this member's own file of it. Whoever signs it would sign
+// away what the member's labels mean: in another order of its levels, say, its most closed label could be the most open one.
+func asOurs(own []statement.Scheme, a *statement.Agreement) error {
+	for _, theirs := range a.Schemes {
+		i := slices.IndexFunc(own, func(s statement.Scheme) bool { return s.Name == theirs.Name })
+		if i < 0 {
+			continue
+		}
+		for _, part := range []struct {
+			name         string
+			ours, theirs []string
+		}{{"levels", own[i].Levels, theirs.Levels}, {"restrictive", own[i].Restrictive, theirs.Restrictive}, {"permissive", own[i].Permissive, theirs.Permissive}} {
+			if !slices.Equal(part.ours, part.theirs) {
+				return fault.New(fault.Misused, "correct the agreement; or the file in "+SchemesDir+", if your labels have changed",
+					"agreement %s says something else about %s of the label scheme %s than this member's own file of it", a.Name, part.name, theirs.Name)
+			}
+		}
+	}
+	return nil
+}
