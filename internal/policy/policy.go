@@ -125,10 +125,10 @@ const (
 )
 
 // Check loads the base rules and tells what is wrong with them. A node asks at its start, rather than deny everything later.
-func Check() error { return compile(setBase, baseText).err }
+func Check() error { return base().err }
 
 // Decide decides. It never fails: whatever goes wrong is a denial with a reason.
-func Decide(r Request) Decision { return decide(compile(setBase, baseText), r) }
+func Decide(r Request) Decision { return decide(base(), r) }
 
 func decide(base *compiled, r Request) Decision {
 	// A record holds whole seconds, and the decision must come out the same from it.
@@ -137,9 +137,9 @@ func decide(base *compiled, r Request) Decision {
 	r.recalled = recall(r)
 	sets := []*compiled{base}
 	if r.Agreement != nil && r.Agreement.Policy != "" {
-		sets = append(sets, compile(setAgreement, r.Agreement.Policy))
+		sets = append(sets, compileBy(setAgreement, r.AgreementHash, r.Agreement.Policy))
 	}
-	sets = append(sets, compile(setHouse, r.House.Text))
+	sets = append(sets, compileBy(setHouse, r.House.Hash, r.House.Text))
 	a := asked{Request: r}
 	a.request, a.entities = facts(r)
 	d := Decision{Permit: true}

@@ -57,7 +57,7 @@ func Replay(b []byte, from Sources) (Replayed, error) {
 	if p.Request, err = rec.request(); err != nil {
 		return Replayed{}, fmt.Errorf("replay decision: %w", err)
 	}
-	base := compile(setBase, baseText)
+	base := base()
 	if err := rec.texts(&p.Request, base, from); err != nil {
 		return p, err
 	}

@@ -10,7 +10,8 @@ import (
 type compiled struct {
 	*set
 	name string
-	hash statement.Hash
+	text string
+	hash statement.Hash // of the text
 	err  error
 }
 
@@ -18,20 +19,29 @@ type compiled struct {
 // edited. Each takes perhaps ten times its text.
 const mostCompiled = 64
 
-type policyText struct{ set, text string }
+// policyKey finds a text again without hashing it for every decision. by is what its owner calls it; the text is compared all the same.
+type policyKey struct {
+	set string
+	by  statement.Hash
+}
 
 var cache = struct {
 	sync.Mutex
-	sets map[policyText]*compiled
-}{sets: map[policyText]*compiled{}}
+	sets map[policyKey]*compiled
+}{sets: map[policyKey]*compiled{}}
 
 // compile reads a policy text, once for each.
 func compile(name, text string) *compiled {
-	key := policyText{name, text}
+	return compileBy(name, statement.HashBytes([]byte(text)), text)
+}
+
+// compileBy is compile for a text that has a name: that of its agreement, or of the house.
+func compileBy(name string, by statement.Hash, text string) *compiled {
+	key := policyKey{name, by}
 	cache.Lock()
 	c := cache.sets[key]
 	cache.Unlock()
-	if c != nil {
+	if c != nil && c.text == text {
 		return c
 	}
 	c = compileNew(name, text)
@@ -44,13 +54,16 @@ func compile(name, text string) *compiled {
 	return c
 }
 
+// base gives the base rules.
+var base = sync.OnceValue(func() *compiled { return compileNew(setBase, baseText) })
+
 // compiling lets one text be read at a time, so that many at once do not take the whole machine.
 var compiling sync.Mutex
 
 func compileNew(name, text string) *compiled {
 	compiling.Lock()
 	defer compiling.Unlock()
-	c := &compiled{name: name, hash: statement.HashBytes([]byte(text))}
+	c := &compiled{name: name, text: text, hash: statement.HashBytes([]byte(text))}
 	v, err := loadVocabulary()
 	if err != nil {
 		c.err = err
