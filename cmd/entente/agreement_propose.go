@@ -14,7 +14,6 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/node"
-	"entente.example/internal/policy"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -74,8 +73,8 @@ func (p *program) proposeAgreement(ctx context.Context, file string, yes bool) e
 	if err != nil {
 		return err
 	}
-	if err := policy.CheckAgreement(&a); err != nil {
-		return fault.New(fault.Misused, "correct it in "+file, "%s: %w", file, statement.Locate(text, err))
+	if err := node.CheckDraft(file, text, &a); err != nil {
+		return err
 	}
 	if err := p.toSign(ctx, raw, "Propose it, and so sign it in your member's name?", yes); err != nil {
 		return err

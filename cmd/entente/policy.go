@@ -45,7 +45,7 @@ func (p *program) houseRules(folder string) (policy.House, error) {
 	return node.ReadHouse(folder)
 }
 
-// readRules reads an agreement or a draft of one, of which only the rules matter here; nil for no file.
+// readRules reads an agreement or a draft of one, and checks it; nil for no file.
 func readRules(file string) (*statement.Agreement, error) {
 	if file == "" {
 		return nil, nil
@@ -55,10 +55,13 @@ func readRules(file string) (*statement.Agreement, error) {
 		return nil, err
 	}
 	if d, err := statement.ParseDraft[statement.Agreement](b); err == nil {
-		return &d.Terms, nil
+		return &d.Terms, node.CheckDraft(file, b, &d.Terms)
 	}
 	a, err := node.ReadDraft(file, b)
-	return &a, err
+	if err != nil {
+		return nil, err
+	}
+	return &a, node.CheckDraft(file, b, &a)
 }
 
 func (p *program) policyCheck() *cobra.Command {
@@ -85,11 +88,6 @@ entente policy check --house ./policy`,
 			a, err := readRules(strings.Join(given, ""))
 			if err != nil {
 				return err
-			}
-			if a != nil {
-				if err := policy.CheckAgreement(a); err != nil {
-					return fault.New(fault.Misused, "correct it", "%s: %w", given[0], err)
-				}
 			}
 			return p.checked(rules, a)
 		},
@@ -200,11 +198,6 @@ func (p *program) testPolicy(file, house, agreement string) error {
 	a, err := readRules(agreement)
 	if err != nil {
 		return err
-	}
-	if a != nil {
-		if err := policy.CheckAgreement(a); err != nil {
-			return fault.New(fault.Misused, "correct it", "%s: %w", agreement, err)
-		}
 	}
 	b, err := readFile(file, limit.Policy)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/policy"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 )
@@ -172,6 +173,19 @@ func RenderDraft(file string, b []byte, a statement.Agreement) ([]byte, error) {
 		return nil, draftFault(file, b, err)
 	}
 	return raw, nil
+}
+
+// CheckDraft makes the checks of policy.CheckAgreement on what ReadDraft found in a draft file. Its errors are about the file.
+func CheckDraft(file string, b []byte, a *statement.Agreement) error {
+	err := policy.CheckAgreement(a)
+	if err == nil {
+		return nil
+	}
+	if wrong, ok := errors.AsType[*policy.TextError](err); ok && wrong.Line > 0 {
+		before, _, _ := strings.Cut("\n"+string(b), "\n"+policySection)
+		return fault.New(fault.Misused, "correct that line", "%s: line %d: %s", file, strings.Count(before, "\n")+1+wrong.Line, wrong.Text)
+	}
+	return fault.New(fault.Misused, "correct it in "+file, "%s: %w", file, statement.Locate(b, err))
 }
 
 // section is a part of a draft file below the terms: without what is empty at its end, and empty if there is nothing in it.

@@ -24,5 +24,5 @@ func CheckAgreement(a *statement.Agreement) error {
 			return nil
 		}
 	}
-	return errors.New(place(setAgreement, "", 0) + ": it has no permit, and so would permit nothing")
+	return wrongAt(setAgreement, "", 0, errors.New("it has no permit, and so would permit nothing"))
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"regexp"
@@ -42,12 +43,12 @@ func (r *rule) forbids() bool { return r.policy.Effect() == cedar.Forbid }
 // known are the names of the placeholders that a rule may use. Errors name the file and the line.
 func parseSet(name, text string, vocabulary *vocabulary, known map[string]string) (*set, error) {
 	if line, err := bounded([]byte(text)); err != nil {
-		return nil, fmt.Errorf("%s: %w", place(name, text, line), err)
+		return nil, wrongAt(name, text, line, err)
 	}
 	list, err := cedar.NewPolicyListFromBytes(name, []byte(text))
 	if err != nil {
 		line, words := syntaxError(err)
-		return nil, fmt.Errorf("%s: it is not Cedar: %s", place(name, text, line), words)
+		return nil, wrongAt(name, text, line, errors.New("it is not Cedar: "+words))
 	}
 	s := &set{name: name, rules: make([]rule, 0, len(list))}
 	seen := make(map[string]bool, len(list))
@@ -64,20 +65,33 @@ func parseSet(name, text string, vocabulary *vocabulary, known map[string]string
 			err = fmt.Errorf("a second rule has the @id %q", r.id)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", place(name, text, p.Position().Line), err)
+			return nil, wrongAt(name, text, p.Position().Line, err)
 		}
 		seen[r.id] = true
 		s.rules = append(s.rules, r)
 	}
 	// House rules may be none: that is a member that permits nothing.
 	if len(s.rules) == 0 && name != setHouse {
-		return nil, fmt.Errorf("%s: it has no rules, and so permits nothing", place(name, text, 0))
+		return nil, wrongAt(name, text, 0, errors.New("it has no rules, and so permits nothing"))
 	}
 	s.at = make(map[Stage]staged, len(Stages))
 	for _, stage := range Stages {
 		s.at[stage] = s.about(stage)
 	}
 	return s, nil
+}
+
+// TextError is what is wrong with a policy text.
+type TextError struct {
+	Line  int    // in its set's text; 0: none
+	Text  string // what is wrong there
+	place string
+}
+
+func (e *TextError) Error() string { return e.place + ": " + e.Text }
+
+func wrongAt(set, text string, line int, err error) error {
+	return &TextError{line, err.Error(), place(set, text, line)}
 }
 
 // place names the file and the line of a place in a set's text. 0 is no line.
