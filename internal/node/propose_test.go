@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"entente.example/internal/client"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
@@ -250,23 +251,27 @@ func (w *world) quiet() {
 // neverSaw searches all files of a member for a word.
 func (w *world) neverSaw(m, word string) {
 	w.t.Helper()
-	_ = filepath.WalkDir(filepath.Join(w.Dir, m), func(path string, e os.DirEntry, err error) error {
+	err := filepath.WalkDir(w.Home(m), func(path string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
-			return nil // there may be no such folder
+			return err
 		}
 		b, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(b, []byte(word)) {
+		if bytes.Contains(b, []byte(word)) {
 			w.t.Errorf("%s holds %q", path, word)
 		}
-		return nil
+		return err
 	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func TestDeclined(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
 	y := w.treaty("alpha", "bravo", "charlie")
-	w.start("alpha", "bravo") // charlie is away
+	w.start("alpha", "bravo", "charlie")
+	w.stop("charlie") // a node that never ran has its listener open already, and an attempt would wait there
 	p := y.propose("alpha", y.watch("kestrel-watch", "alpha", "bravo", "charlie"))
 	ref := p.GetSha256()
 	decline := func(m string) error {
@@ -644,5 +649,38 @@ func TestInFlight(t *testing.T) {
 	sub = submission("charlie")
 	sub.Agreement = "kestrel-watch"
 	w.await("bravo", w.send("bravo", sub, []byte("among those who are left"))[0], "delivered")
+	w.quiet()
+}
+
+// TestLeaverStaysUntilTheEnd has a party leave with a notice period: until it is over, the others cannot do without it.
+func TestLeaverStaysUntilTheEnd(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo", "charlie")
+	w.start("alpha", "bravo", "charlie")
+	a := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	a.NoticeDays = 30
+	p := y.conclude(a)
+	out, err := y.calls["charlie"].Withdraw(t.Context(), &ententev1.WithdrawRequest{Agreement: "kestrel-watch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := out.GetEnds().AsTime()
+	if left := time.Until(ends); left < 30*24*time.Hour-time.Minute || left > 30*24*time.Hour {
+		t.Errorf("it ends in %s", left)
+	}
+	for _, m := range a.Parties {
+		w.notices(m, parseHash(t, p.GetSha256()), statement.Withdraw, "charlie")
+	}
+	sub := submission("charlie")
+	sub.Agreement = "kestrel-watch"
+	w.await("alpha", w.send("alpha", sub, []byte("charlie is a party still"))[0], "delivered")
+	b := a
+	b.Version, b.Previous, b.Parties = 2, parseHash(t, p.GetSha256()), []string{"alpha", "bravo"}
+	_, err = y.calls["alpha"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, b)})
+	wantFault(t, err, fault.Misused, "charlie leaves kestrel-watch only at")
+	b.NotBefore = ends
+	y.conclude(b)
+	w.await("alpha", w.send("alpha", func() *ententev1.Submission { sub.Id = client.NewID(); return sub }(), []byte("and still"))[0], "delivered")
 	w.quiet()
 }

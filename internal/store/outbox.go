@@ -41,7 +41,7 @@ func (v *View) Due(now time.Time, most int) ([]Outgoing, error) {
 	}
 	list := make([]Outgoing, len(rows))
 	for i, r := range rows {
-		if list[i], err = outgoing(sqlc.Outbox(r)); err != nil {
+		if list[i], err = outgoing(r); err != nil {
 			return nil, err
 		}
 	}
