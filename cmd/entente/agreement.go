@@ -39,6 +39,7 @@ entente agreement sign harbour-watch`,
 type agreementFlags struct {
 	parties, purposes words
 	ceiling           string
+	schemes           []string
 	retain, notice    duration
 	from, until       moment
 	prose, policy     string
@@ -59,6 +60,9 @@ because an agreement belongs to one.
 Dates are days such as 2027-01-31, from the first second of --from to the last
 second of --until, in UTC; or times such as 2027-01-31T12:00:00Z.
 
+--scheme puts a label scheme of a party into it, from a file as "label scheme"
+reads it; what its levels mean in the scheme of the ceiling is to be filled in.
+
 What comes next: "entente agreement propose FILE".
 
 With --json: name, version and file.`,
@@ -73,6 +77,7 @@ entente agreement draft harbour-watch --parties alpha,bravo \
 	flags.Var(&f.parties, "parties", "the members that are parties, such as alpha,bravo (default: this one)")
 	flags.Var(&f.purposes, "purposes", "what documents may be shared for, such as incident-response,training")
 	flags.StringVar(&f.ceiling, "ceiling", "", "the highest LABEL that may be shared, such as TLP:AMBER")
+	flags.StringArrayVar(&f.schemes, "scheme", nil, "a FILE with a label scheme beside TLP; may be repeated")
 	flags.Var(&f.retain, "retain", "how long a recipient may keep a document at most (default 90d)")
 	flags.Var(&f.notice, "notice", "how long before it ends for a party that party says that it leaves (default: at once)")
 	flags.Var(&f.from, "from", "the day or time from which it holds (default: today)")
@@ -94,8 +99,9 @@ func (p *program) draftAgreement(ctx context.Context, name string, f agreementFl
 	if err := statement.ValidName(name); err != nil {
 		return fault.New(fault.Misused, "choose one lower-case word, such as harbour-watch", "%w", err)
 	}
-	if _, ok := policy.Rank(f.ceiling); f.ceiling != "" && !ok {
-		return unknownLabel(f.ceiling)
+	schemes, err := draftSchemes(f.schemes, f.ceiling)
+	if err != nil {
+		return err
 	}
 	h, err := p.read(ctx)
 	if err != nil {
@@ -106,7 +112,7 @@ func (p *program) draftAgreement(ctx context.Context, name string, f agreementFl
 	if err != nil {
 		return err
 	}
-	a.Parties, a.Purposes, a.Ceiling, a.RetainDays = []string{h.Config.Member}, f.purposes, f.ceiling, 90
+	a.Parties, a.Purposes, a.Ceiling, a.Schemes, a.RetainDays = []string{h.Config.Member}, f.purposes, f.ceiling, schemes, 90
 	if len(f.parties) > 0 {
 		a.Parties = f.parties
 	}
@@ -140,6 +146,28 @@ func (p *program) draftAgreement(ctx context.Context, name string, f agreementFl
 		}
 	}
 	return p.writeDraft(a, f.out, f.force)
+}
+
+// draftSchemes reads label schemes out of files, and looks whether they or TLP have the ceiling.
+func draftSchemes(files []string, ceiling string) ([]statement.Scheme, error) {
+	var list []statement.Scheme
+	for _, file := range files {
+		s, err := node.ReadScheme(file)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	if ceiling == "" {
+		return list, nil
+	}
+	if _, err := policy.SchemesOf(&statement.Agreement{Schemes: list}).Parse(ceiling); err != nil {
+		if len(list) == 0 {
+			return nil, unknownLabel(ceiling)
+		}
+		return nil, fault.New(fault.Misused, "entente label scheme FILE shows the labels of a scheme", "--ceiling: %w", err)
+	}
+	return list, nil
 }
 
 // writeDraft writes a draft to a file, or prints it.

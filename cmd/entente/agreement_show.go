@@ -30,6 +30,7 @@ With --json: name, version, sha256, parties, purposes, label_ceiling,
 approval_above, retain_days_max, notice_days, not_before, not_after, in_force,
 since, signed_by, signed (party, at), missing, withdrawn (member, ends, reason),
 versions (version, sha256, since), sent, delivered, received, sealed_bytes,
+schemes (name, levels, restrictive, permissive), equivalents (label, means),
 policy, prose.`,
 		Example: `entente agreement show harbour-watch
 entente agreement show harbour-watch --version 1`,
@@ -177,6 +178,9 @@ type agreementJSON struct {
 	Received  *int64          `json:"received,omitempty"`
 	Sealed    *int64          `json:"sealed_bytes,omitempty"`
 
+	Schemes     []schemeJSON     `json:"schemes,omitempty"`
+	Equivalents []equivalentJSON `json:"equivalents,omitempty"`
+
 	Policy string `json:"policy,omitempty"`
 	Prose  string `json:"prose,omitempty"`
 	File   string `json:"file,omitempty"`
@@ -201,9 +205,16 @@ type versionJSON struct {
 
 func agreementOf(d *statement.Unsigned[statement.Agreement], file string) agreementJSON {
 	a := d.Terms
-	return agreementJSON{Name: a.Name, Version: a.Version, Hash: d.Hash.String(), Parties: a.Parties, Purposes: a.Purposes, Ceiling: a.Ceiling,
+	j := agreementJSON{Name: a.Name, Version: a.Version, Hash: d.Hash.String(), Parties: a.Parties, Purposes: a.Purposes, Ceiling: a.Ceiling,
 		ApprovalAbove: a.ApprovalAbove, RetainDays: a.RetainDays, NoticeDays: a.NoticeDays, NotBefore: a.NotBefore, NotAfter: a.NotAfter,
 		SignedBy: append([]string{}, d.Signed...), Missing: d.Missing, Policy: a.Policy, Prose: a.Prose, File: file}
+	for _, s := range a.Schemes {
+		j.Schemes = append(j.Schemes, schemeJSON(s))
+	}
+	for _, e := range a.Equivalents {
+		j.Equivalents = append(j.Equivalents, equivalentJSON(e))
+	}
+	return j
 }
 
 // adopted describes an agreement that is complete: every party has signed it.
@@ -260,7 +271,7 @@ func (p *program) showAgreement(a agreementJSON) error {
 	} else {
 		list = append(append(list, field{"here since", a.Since}, field{"sha256", a.Hash}), a.past()...)
 	}
-	p.fields(list...)
+	p.fields(append(list, p.schemes(a.Schemes, a.Equivalents)...)...)
 	for _, s := range []struct{ name, text string }{{"policy", a.Policy}, {"prose", a.Prose}} {
 		if s.text != "" {
 			p.printf("\n%s\n", styled(faint.Render("--- "+s.name)))

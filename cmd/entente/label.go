@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -48,12 +49,7 @@ With --json: name, levels, restrictive, permissive.`,
 				return err
 			}
 			if p.json {
-				return p.emit(struct {
-					Name        string   `json:"name"`
-					Levels      []string `json:"levels"`
-					Restrictive []string `json:"restrictive,omitempty"`
-					Permissive  []string `json:"permissive,omitempty"`
-				}{s.Name, s.Levels, s.Restrictive, s.Permissive})
+				return p.emit(schemeJSON(s))
 			}
 			fields := []field{{"scheme", s.Name}}
 			for i, level := range s.Levels {
@@ -70,6 +66,36 @@ With --json: name, levels, restrictive, permissive.`,
 			return nil
 		},
 	}
+}
+
+type schemeJSON struct {
+	Name        string   `json:"name"`
+	Levels      []string `json:"levels"`
+	Restrictive []string `json:"restrictive,omitempty"`
+	Permissive  []string `json:"permissive,omitempty"`
+}
+
+type equivalentJSON struct {
+	Label string `json:"label"`
+	Means string `json:"means"`
+}
+
+// schemes shows the label schemes of an agreement: each level with what it means, then the categories.
+func (p *program) schemes(schemes []schemeJSON, equivalents []equivalentJSON) (list []field) {
+	for _, s := range schemes {
+		list = append(list, field{"labels", s.Name})
+		for _, level := range s.Levels {
+			label := s.Name + ":" + level
+			shown := p.label(label)
+			if i := slices.IndexFunc(equivalents, func(e equivalentJSON) bool { return e.Label == label }); i >= 0 {
+				means := equivalents[i].Means
+				shown = p.labelAs(label, means) + " means " + p.label(means)
+			}
+			list = append(list, field{"", shown})
+		}
+		list = append(list, field{"all of", words(s.Restrictive).join()}, field{"one of", words(s.Permissive).join()})
+	}
+	return list
 }
 
 func (p *program) labelExport() *cobra.Command {

@@ -98,6 +98,17 @@ not_after = %s
 	for _, s := range a.Schemes {
 		say("\n[[scheme]]\nname = %q\nlevels = %s\nrestrictive = %s\npermissive = %s\n", s.Name, tomlList(s.Levels), tomlList(s.Restrictive), tomlList(s.Permissive))
 	}
+	if len(a.Schemes) > 0 && len(a.Equivalents) == 0 {
+		say("\n# What each level means in the scheme of label_ceiling. A level without an equivalent cannot be sent.\n")
+		for _, s := range a.Schemes {
+			if strings.HasPrefix(a.Ceiling, s.Name+":") {
+				continue
+			}
+			for _, level := range s.Levels {
+				say("#\n# [[equivalent]]\n# label = %q\n# means = \"\"\n", s.Name+":"+level)
+			}
+		}
+	}
 	for _, e := range a.Equivalents {
 		say("\n[[equivalent]]\nlabel = %q\nmeans = %q\n", e.Label, e.Means)
 	}
