@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"entente.example/internal/evidence"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
@@ -46,7 +45,8 @@ exchange is cut in two. A leaf is
 The exit code is 0 if nothing is "only" or "differing", and 1 if something is;
 the reconciliation is signed in either case. -o writes the signed text, and
 --evidence a file that "entente evidence verify" takes: it also has the charter
-and the cards that name the keys.
+and the cards that name the keys, and our leaf, which tells since when it is
+signed.
 
 With --json: with, since, until, created, agrees, sha256, sides (member, log,
 size, root, leaves, matched, open, only, differing), and open, only, differing
@@ -112,11 +112,7 @@ func (p *program) writeReconciliation(ctx context.Context, signed []byte, f reco
 		return err
 	}
 	defer h.Close()
-	history, err := h.History(ctx)
-	if err != nil {
-		return err
-	}
-	raw, _, err := evidence.Reconciliation(history, signed, nil, p.now())
+	raw, _, err := h.ReconciliationEvidence(ctx, signed, p.now())
 	if err != nil {
 		return err
 	}

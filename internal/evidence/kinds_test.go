@@ -88,6 +88,32 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// Since when a reconciliation is signed, only somebody else than the two can tell a stranger; without their leaves nobody can.
+func TestReconciliationWitnessed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "alpha", "bravo", "charlie")
+	b, err := Parse(kinds(w)[KindReconciliation])
+	must(t, err)
+	index := b.Leaves[0].Index
+	for name, c := range map[string]struct {
+		leaves []Leaf
+		not    string
+		dated  bool
+	}{
+		"a party":       {[]Leaf{w.prove("alpha", index, word{"bravo", at(201)})}, "only a party witnessed this", true},
+		"somebody else": {[]Leaf{w.prove("alpha", index, word{"charlie", at(201)})}, "", true},
+		"no quorum":     {[]Leaf{w.prove("alpha", index)}, "no quorum of witnesses has co-signed", false},
+		"no leaf":       {nil, "no quorum of witnesses has co-signed", false},
+	} {
+		_, v, err := Reconciliation(w.h, b.Reconciliation, c.leaves, now)
+		must(t, err)
+		when := slices.IndexFunc(v.NotProved, func(s string) bool { return strings.HasPrefix(s, "When it was signed") })
+		if !v.Valid || v.Claims[0].Since.IsZero() == c.dated || (when >= 0) != (c.not != "") || when >= 0 && !strings.Contains(v.NotProved[when], c.not) {
+			t.Errorf("%s: valid %v, since %v, not proved %q", name, v.Valid, v.Claims[0].Since, v.NotProved)
+		}
+	}
+}
+
 // Every 7th byte changed, every part left out, doubled, or taken from a bundle of another kind.
 func TestKindsTampered(t *testing.T) {
 	w := newWorld(t, "alpha", "bravo", "charlie")

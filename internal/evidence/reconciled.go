@@ -51,8 +51,11 @@ func (t *trust) reconciliation(b *Bundle, o Options, v *Verdict) error {
 		return err
 	}
 	v.Claims = []Claim{c}
-	if c.Since.IsZero() {
+	switch {
+	case c.Since.IsZero():
 		v.NotProved = append(v.NotProved, "When it was signed: no quorum of witnesses has co-signed a leaf about it.")
+	case !slices.ContainsFunc(leaves, func(p *proved) bool { return !p.Since.IsZero() && !p.OnlyParties }):
+		v.NotProved = append(v.NotProved, "When it was signed, to somebody who trusts neither party: only a party witnessed this.")
 	}
 	v.NotProved = append(v.NotProved, "That the leaves are as it says: the file shows what both signed about their logs, and not the logs.")
 	if slices.ContainsFunc(leaves, func(p *proved) bool { return p.PQ }) {

@@ -170,6 +170,8 @@ const (
 	EvidenceFiles = 4096
 	// ProveWait is how long evidence waits for a quorum to co-sign a leaf that is new. A round takes a fraction of a second.
 	ProveWait = 3 * time.Second
+	// ProveLook is how often a command beside the node looks whether a quorum has.
+	ProveLook = 20 * time.Millisecond
 	// ProveCall bounds the question to the other party for its leaves; it may wait as well. Without an answer, the file is made without them.
 	ProveCall = 15 * time.Second
 	// ExchangeLeaves bounds the leaves about one exchange that evidence names: what happens to one document, and re-openings.

@@ -151,6 +151,51 @@ func (h *Home) StoredEvidence(ctx context.Context, ref string, other *Home, now 
 	return p.parts.Build(now)
 }
 
+// ReconciliationEvidence makes evidence of a reconciliation that both have signed, with our leaf about it, so that it tells since when it is signed.
+// The home's node brings the leaf to its witnesses meanwhile: it is waited for at most limit.ProveWait.
+func (h *Home) ReconciliationEvidence(ctx context.Context, signed []byte, now time.Time) ([]byte, evidence.Verdict, error) {
+	history, err := h.History(ctx)
+	if err != nil {
+		return nil, evidence.Verdict{}, err
+	}
+	hash, err := statement.HashOf(signed)
+	if err != nil {
+		return nil, evidence.Verdict{}, fmt.Errorf("read reconciliation: %w", err)
+	}
+	var found []store.Indexed
+	for until := time.Now().Add(limit.ProveWait); ; {
+		covered := false
+		err := h.DB.View(ctx, func(v *store.View) (err error) {
+			found, err = v.LeavesOf(hash)
+			found = found[:min(len(found), 1)]
+			if err != nil || len(found) == 0 {
+				return err
+			}
+			_, err = v.CosignedAfter(found[0].Index)
+			if covered = err == nil; errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, evidence.Verdict{}, fmt.Errorf("read leaves: %w", err)
+		}
+		if covered || time.Now().After(until) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, evidence.Verdict{}, ctx.Err()
+		case <-time.After(limit.ProveLook):
+		}
+	}
+	leaves, err := h.proveLeaves(ctx, found)
+	if err != nil && !errors.Is(err, ErrUncovered) {
+		return nil, evidence.Verdict{}, err
+	}
+	return evidence.Reconciliation(history, signed, leaves, now)
+}
+
 // askProof asks the other party's node for its leaves. They are not verified: that is Build's part.
 func (n *node) askProof(ctx context.Context, p *proving) ([]evidence.Leaf, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit.ProveCall)
