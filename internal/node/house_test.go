@@ -162,3 +162,25 @@ forbid (principal, action == Action::"accept", resource);
 		}
 	}
 }
+
+// Where documents are kept is a fact that rules can ask for: the store's jurisdiction, or else the member's own.
+func TestStoreJurisdiction(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	w.setHouse("bravo", "house.cedar", permitAll+`@id("kept-here") @reason("it would be kept in {store_in}") @needs("a store in NL")
+		forbid (principal, action == Action::"accept", resource) unless { context.jurisdictions.store == "NL" };`)
+	w.start("alpha")
+	for _, c := range []struct{ store, own, state string }{
+		{"US", "NL", "refused"}, {"NL", "US", "delivered"}, {"", "NL", "delivered"}, {"", "", "refused"},
+	} {
+		w.configure("bravo", `store_jurisdiction = "`+c.store+`"`, `jurisdiction = "`+c.own+`"`)
+		w.start("bravo")
+		w.await("alpha", w.send("alpha", submission("bravo"), []byte("a document"))[0], c.state)
+		w.stop("bravo")
+	}
+	w.configure("bravo", `store_jurisdiction = "Holland"`)
+	if err := w.Start(t.Context(), "bravo"); err == nil || !strings.Contains(err.Error(), "store_jurisdiction: ") {
+		t.Errorf("a store in Holland: %v", err)
+	}
+	w.configure("bravo", `store_jurisdiction = "NL"`)
+}

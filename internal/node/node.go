@@ -115,6 +115,10 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	if err := policy.Check(); err != nil {
 		return fmt.Errorf("check base policy: %w", err)
 	}
+	// A node without sound house rules still serves: people must be able to ask it what is wrong, and correct them.
+	if house, err := n.house(); err == nil && house.PermitsNothing() {
+		n.log.Warn("the house rules permit nothing; begin with: entente policy example permit-all", "folder", HouseDir)
+	}
 	if _, err := n.alliance(ctx); err != nil {
 		return err
 	}

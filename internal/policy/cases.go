@@ -97,7 +97,7 @@ func ParseCases(b []byte, a *statement.Agreement) ([]Case, error) {
 	}
 	var f caseFile
 	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&f); err != nil {
-		return nil, caseError(err)
+		return nil, tomlError(err, "docs/formats/policy-test.md lists them")
 	}
 	if len(f.Case) == 0 {
 		return nil, errors.New("there is no [[case]] in it")
@@ -125,25 +125,6 @@ func caseLines(b []byte) (list []int) {
 		}
 	}
 	return list
-}
-
-// caseError says where a file is not one of cases, in words that do not speak of Go.
-func caseError(err error) error {
-	var missing *toml.StrictMissingError
-	if errors.As(err, &missing) && len(missing.Errors) > 0 {
-		row, _ := missing.Errors[0].Position()
-		return &statement.LineError{Line: row, Text: fmt.Sprintf("there is no key %.80q; docs/formats/policy-test.md lists them", strings.Join(missing.Errors[0].Key(), "."))}
-	}
-	var decode *toml.DecodeError
-	if !errors.As(err, &decode) {
-		return fmt.Errorf("it is no TOML: %w", err)
-	}
-	row, _ := decode.Position()
-	why := strings.TrimPrefix(decode.Error(), "toml: ")
-	if strings.HasPrefix(why, "cannot ") {
-		why = fmt.Sprintf("%.80q has a value of another type", strings.Join(decode.Key(), "."))
-	}
-	return &statement.LineError{Line: row, Text: why}
 }
 
 // fill makes the request that a case describes: one that the base rules permit, but for what the case says otherwise.

@@ -74,3 +74,6 @@ func (h House) Count() (permits, forbids int) {
 	}
 	return permits, forbids
 }
+
+// PermitsNothing tells whether the house has no rule that permits.
+func (h House) PermitsNothing() bool { permits, _ := h.Count(); return permits == 0 }

@@ -22,7 +22,7 @@ func ParseScheme(b []byte) (statement.Scheme, error) {
 	}
 	d := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return statement.Scheme{}, schemeError(err)
+		return statement.Scheme{}, tomlError(err, "a scheme has name, levels, restrictive, permissive")
 	}
 	if err := s.Valid(); err != nil {
 		return statement.Scheme{}, statement.Locate(b, err)
@@ -33,12 +33,12 @@ func ParseScheme(b []byte) (statement.Scheme, error) {
 	return s, nil
 }
 
-// schemeError says where a file is no scheme, in words that do not speak of Go.
-func schemeError(err error) error {
+// tomlError says where a file is not what it should be, in words that do not speak of Go. keys says which there are.
+func tomlError(err error, keys string) error {
 	var missing *toml.StrictMissingError
 	if errors.As(err, &missing) && len(missing.Errors) > 0 {
 		row, _ := missing.Errors[0].Position()
-		return &statement.LineError{Line: row, Text: fmt.Sprintf("there is no key %.80q; a scheme has name, levels, restrictive, permissive", strings.Join(missing.Errors[0].Key(), "."))}
+		return &statement.LineError{Line: row, Text: fmt.Sprintf("there is no key %.80q; %s", strings.Join(missing.Errors[0].Key(), "."), keys)}
 	}
 	var decode *toml.DecodeError
 	if !errors.As(err, &decode) {
