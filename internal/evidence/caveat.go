@@ -100,6 +100,9 @@ func (x *inquiry) agreed(note func(format string, args ...any)) {
 	if !slices.Contains(a.Purposes, m.Purpose) {
 		note("That the agreement covers it: %s does not list the purpose %s.", a.Name, m.Purpose)
 	}
+	if m.RetainUntil.Sub(m.Created) > time.Duration(a.RetainDays)*24*time.Hour {
+		note("That the agreement covers it: it may be retained until %s, and %s allows %d days.", m.RetainUntil.Format(time.RFC3339), a.Name, a.RetainDays)
+	}
 	if m.Created.Before(a.NotBefore) || m.Created.After(a.NotAfter) {
 		note("That the agreement covers it: %s was in force from %s to %s, and the manifest was made %s.", a.Name,
 			a.NotBefore.Format(time.RFC3339), a.NotAfter.Format(time.RFC3339), m.Created.Format(time.RFC3339))

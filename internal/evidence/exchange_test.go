@@ -86,6 +86,34 @@ func TestNoRecipient(t *testing.T) {
 	}
 }
 
+// Evidence of what the agreement does not allow is evidence, and says so: nobody may take it for a proof that it was allowed.
+func TestBreach(t *testing.T) {
+	t.Parallel()
+	for says, breach := range map[string]func(m *statement.Manifest){
+		"":                                   func(*statement.Manifest) {},
+		"does not list the purpose exercise": func(m *statement.Manifest) { m.Purpose = "exercise" },
+		"harbour-watch allows 90 days":       func(m *statement.Manifest) { m.RetainUntil = m.RetainUntil.Add(time.Second) },
+		"was in force from":                  func(m *statement.Manifest) { m.Created = founded.Add(-time.Second) },
+		"charlie is no party":                func(m *statement.Manifest) { m.To = []string{"charlie"} },
+	} {
+		w := newWorld(t, "alpha", "bravo", "charlie")
+		s := w.usual()
+		s.breach, s.outcome = breach, nil
+		if says == "charlie is no party" {
+			s.to = "charlie"
+		}
+		told := w.tell(s)
+		told.Recipient = s.to
+		_, v, err := told.Build(now)
+		must(t, err)
+		const begins = "That the agreement covers it: "
+		notes := slices.DeleteFunc(v.NotProved, func(n string) bool { return !strings.HasPrefix(n, begins) })
+		if want := says != ""; !v.Valid || (len(notes) > 0) != want || want && !strings.Contains(strings.Join(notes, " "), says) {
+			t.Errorf("%q: valid %v, %q", says, v.Valid, notes)
+		}
+	}
+}
+
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "alpha", "bravo", "charlie")

@@ -238,6 +238,7 @@ type story struct {
 	signer   *statement.Key // of the manifest
 	created  time.Time
 	prose    string
+	breach   func(m *statement.Manifest) // of the agreement
 	outcome  []statement.ReceiptKind
 	expired  bool
 	witness  []string      // who co-signs everything
@@ -261,6 +262,9 @@ func (w *world) tell(s story) Parts {
 	m := statement.Manifest{ID: s.id, From: "alpha", To: []string{s.to}, SealedFor: []statement.Hash{statement.HashBytes([]byte("age1pq1bravo"))}, Charter: w.h.Newest(),
 		Agreement: "harbour-watch", AgreementHash: agreement.Hash, Purpose: "incident-response", Label: "TLP:GREEN", Created: s.created,
 		DeliverBy: s.created.AddDate(0, 0, 7), RetainUntil: s.created.AddDate(0, 0, 90), ReleasedBy: "spiffe://alpha/person/alice"}
+	if s.breach != nil {
+		s.breach(&m)
+	}
 	commitment, err := statement.Inner{Core: m.Core(), Name: documentName, MediaType: documentType}.Commitment(documentSalt, strings.NewReader(document))
 	must(w.t, err)
 	m.Content = statement.Content{CiphertextHash: statement.HashBytes([]byte("payload")), CiphertextSize: 400, HeaderHash: statement.HashBytes([]byte("header")), Commitment: commitment}
