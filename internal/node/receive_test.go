@@ -137,6 +137,17 @@ var offerCases = []offerCase{
 	// The rest of the policies.
 	{name: "label unknown", refused: "label-known", text: "label SECRET is not in the label scheme",
 		change: func(w *world, d *document) { d.m.Label = "SECRET"; w.sign(d) }},
+	{name: "label without an equivalent", refused: "label-equivalent", text: "does not say what NAVY:OPEN means in its common label scheme TLP",
+		change: func(w *world, d *document) { d.m.Label = "NAVY:OPEN"; w.under(d, w.harmonise("harmonised-one")) }},
+	{name: "label that means more than the ceiling", refused: "label-ceiling", text: "label NAVY:SECRET is above the agreement's ceiling TLP:AMBER",
+		change: func(w *world, d *document) { d.m.Label = "NAVY:SECRET"; w.under(d, w.harmonise("harmonised-two")) }},
+	{name: "label in another spelling", refused: "label-known", text: "one spelling",
+		change: func(w *world, d *document) {
+			d.m.Label = "NAVY:RESTRICTED/NUCLEAR/CRYPTO"
+			w.under(d, w.harmonise("harmonised-three"))
+		}},
+	{name: "label of a scheme of another agreement", refused: "label-known", text: `there is no label scheme "NAVY" here, but TLP`,
+		change: func(w *world, d *document) { d.m.Label = "NAVY:RESTRICTED"; w.sign(d) }},
 	{name: "label above the ceiling", refused: "label-ceiling", text: "above the agreement's ceiling TLP:AMBER",
 		change: func(w *world, d *document) { d.m.Label = "TLP:RED"; w.sign(d) }},
 	{name: "purpose not agreed", refused: "purpose-listed", text: "does not list the purpose curiosity",
