@@ -109,7 +109,9 @@ STANAG 4774: PolicyIdentifier, Classification and Category of a
 ConfidentialityLabel. The text of that standard is not public, and nothing here
 claims to conform to it. Without -o the file goes to standard output.
 
-What comes next: "entente label read FILE".`,
+What comes next: "entente label read FILE".
+
+With --json: label, agreement_sha256, and file, or xml without -o.`,
 		Example: `entente label export TLP:AMBER --agreement harbour-watch
 entente label export NAVY:SECRET/CRYPTO --agreement harbour-watch -o l.xml`,
 		Args: args("LABEL"),
@@ -122,11 +124,23 @@ entente label export NAVY:SECRET/CRYPTO --agreement harbour-watch -o l.xml`,
 			if err != nil {
 				return fault.New(fault.Misused, "entente agreement show "+agreement+" prints its label schemes", "%w", err)
 			}
-			if out == "" {
-				_, err := p.stdout.Write(l.XML(a.Hash))
-				return err
+			text := l.XML(a.Hash)
+			if out != "" {
+				if err := writeFile(out, text, force); err != nil {
+					return err
+				}
+				text = nil
 			}
-			return writeFile(out, l.XML(a.Hash), force)
+			if p.json {
+				return p.emit(struct {
+					Label     string `json:"label"`
+					Agreement string `json:"agreement_sha256"`
+					File      string `json:"file,omitempty"`
+					XML       string `json:"xml,omitempty"`
+				}{l.String(), a.Hash.String(), out, string(text)})
+			}
+			_, err = p.stdout.Write(text)
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&agreement, "agreement", "", "the NAME of the agreement whose schemes count (required)")

@@ -12,10 +12,10 @@ import (
 )
 
 const jsonExchange = `With --json: an object a line with exchange, from, id, to, state, agreement,
-purpose, label, label_means, created, deliver_by, retain_until, released_by, sealed_size,
-manifest_sha256, updated, and where there are any: attempts, next_attempt,
-last_error, approved_by, approved_at, waits_until, receipts (kind, from, at,
-log, leaf, reasons).`
+purpose, label, created, deliver_by, retain_until, released_by, sealed_size,
+manifest_sha256, updated, and where there are any: label_means, attempts,
+next_attempt, last_error, approved_by, approved_at, waits_until, receipts (kind,
+from, at, log, leaf, reasons).`
 
 func (p *program) outboxCommand() *cobra.Command {
 	return p.listCommand(ententev1.Direction_DIRECTION_OUT, &cobra.Command{

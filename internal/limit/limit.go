@@ -33,7 +33,7 @@ const (
 	SealingKeys = 8
 	// Recipient bounds a sealing key as it is written: a hybrid age recipient has 1,959 characters.
 	Recipient = 2 << 10
-	// Reasons bounds the reasons in a receipt. Base rules number fewer than 30; the rest is room for agreements. The rules of
+	// Reasons bounds the reasons in a receipt. Fewer than 30 base rules are about acceptance; the rest is room for agreements. The rules of
 	// all of them, with the longest ids, fit into one leaf: otherwise a peer's refusal could not be recorded.
 	Reasons = 40
 	// Purposes bounds the purposes that an agreement lists.
