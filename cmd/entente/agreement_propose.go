@@ -116,9 +116,9 @@ func (p *program) agreementPending() *cobra.Command {
 		Long: `Pending lists the proposals that wait for a signature, here or elsewhere, the
 newest first. It asks the running node.
 
-The ID is the beginning of the hash of the text. UNREACHED are parties whose
-nodes have not taken it from this one yet; this one goes on trying. A proposal
-that not all have signed within 90 days ends.
+The ID is the beginning of the hash of the text. The note says which parties'
+nodes have not taken it from this one yet, which goes on trying; or who declined
+it, and why. A proposal that not all have signed within 90 days ends.
 
 What comes next: "entente agreement sign ID", which shows the text first, or
 "entente agreement decline ID --reason TEXT".
@@ -162,16 +162,12 @@ func (p *program) listProposals(list []*ententev1.Proposal) error {
 			}
 			continue
 		}
-		var untold words
-		for _, u := range j.Untold {
-			untold = append(untold, u.Member)
-		}
-		rows = append(rows, []any{j.ID, fmt.Sprintf("%s v%d", j.Name, j.Version), proposalState(j.State), j.Proposer, j.Proposed, owners(j.Missing), untold.join()})
+		rows = append(rows, []any{j.ID, fmt.Sprintf("%s v%d", j.Name, j.Version), proposalState(j.State), j.Proposer, j.Proposed, owners(j.Missing), j.note()})
 	}
 	if len(list) == 0 {
 		p.note("Nothing is proposed.\n")
 	} else if !p.json {
-		p.table([]string{"ID", "AGREEMENT", "STATE", "FROM", "SINCE", "TO SIGN YET", "UNREACHED"}, rows)
+		p.table([]string{"ID", "AGREEMENT", "STATE", "FROM", "SINCE", "TO SIGN YET", "NOTE"}, rows)
 	}
 	return nil
 }
@@ -384,6 +380,20 @@ func proposalOf(in *ententev1.Proposal) (proposalJSON, error) {
 		j.Untold = append(j.Untold, untoldJSON{o.GetMember(), o.GetAttempts(), o.GetError()})
 	}
 	return j, nil
+}
+
+// note says what a proposal waits for besides signatures, or why there is nothing to wait for.
+func (j proposalJSON) note() string {
+	var list words
+	for _, d := range j.Declined {
+		list = append(list, d.Member+": "+d.Reason)
+	}
+	if len(list) == 0 && j.State == "open" {
+		for _, u := range j.Untold {
+			list = append(list, u.Member+" is not reached")
+		}
+	}
+	return list.join()
 }
 
 func proposalState(s string) styled {

@@ -47,7 +47,7 @@ func (r *recipient) Reconcile(s grpc.BidiStreamingServer[ententev1.ReconcileRequ
 }
 
 // play serves a member's peer port until the test ends.
-func (w *world) play(name string, r *recipient) {
+func (w *world) play(name string, r ententev1.PeerServiceServer) {
 	w.t.Helper()
 	m, _ := w.history.Member(name)
 	// The port is held since founding, for the node that does not start.
