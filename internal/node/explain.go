@@ -95,7 +95,7 @@ func decided(v *store.View, ref string) ([]store.Indexed, error) {
 func deniedIDs(v *store.View, id string) (list []store.Indexed, err error) {
 	u, err := ulid.ParseStrict(id)
 	if err != nil {
-		return nil, nil
+		return nil, fmt.Errorf("read id %.40q: %w", id, err)
 	}
 	since := ulid.Time(u.Time()).Add(-24 * time.Hour) // the client's clock
 	var last store.Instant

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"entente.example/internal/statement"
 )
 
 // That every decision of this package's tests comes out again from its record, checked looks after. Here is what was changed.
@@ -58,6 +60,16 @@ func TestReplay(t *testing.T) {
 		case test.bad != "" && (err == nil || !strings.Contains(err.Error(), test.bad)):
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	another := from
+	another.House = func(statement.Hash) (string, bool) { return permitAll + "; // another", true }
+	if p, err := Replay([]byte(permitted), another); !errors.Is(err, ErrOtherPolicy) || !p.Recorded.Permit {
+		t.Errorf("house rules of another hash: %+v, %v", p, err)
+	}
+	another = from
+	another.Agreement = nil
+	if _, err := Replay([]byte(permitted), another); !errors.Is(err, ErrOtherPolicy) {
+		t.Errorf("without the agreement: %v", err)
 	}
 	other := bytes.Replace([]byte(permitted), []byte(`"policies":[{"set":"base"`), []byte(`"policies":[{"set":"basis"`), 1)
 	if p, err := Replay(other, from); !errors.Is(err, ErrOtherPolicy) || !p.Recorded.Permit {
