@@ -147,7 +147,7 @@ func personOf(r Request, label labelling, p *Person) cedar.Entity {
 	if p.Name != "" {
 		id = "spiffe://" + r.Self + "/person/" + p.Name
 	}
-	attributes := cedar.RecordMap{"spiffe_id": cedar.String(id), "roles": stringSet(p.Roles), "categories": cedar.NewSet()}
+	attributes := cedar.RecordMap{"spiffe_id": cedar.String(id), "roles": stringSet(p.Roles), "categories": noStrings}
 	if label.known {
 		if rank, categories, ok := label.schemes.Clearance(p.Labels, label.label); ok {
 			attributes["clearance"], attributes["categories"] = cedar.Long(rank), stringSet(categories)
@@ -159,7 +159,13 @@ func personOf(r Request, label labelling, p *Person) cedar.Entity {
 	return cedar.Entity{UID: cedar.NewEntityUID("Person", cedar.String(id)), Attributes: cedar.NewRecord(attributes)}
 }
 
+// noStrings is the set that most documents have most often.
+var noStrings = cedar.NewSet()
+
 func stringSet(list []string) cedar.Set {
+	if len(list) == 0 {
+		return noStrings
+	}
 	values := make([]cedar.Value, len(list))
 	for i, s := range list {
 		values[i] = cedar.String(s)

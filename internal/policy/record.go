@@ -131,6 +131,7 @@ func newRecordPerson(p *Person) *recordPerson {
 
 func encode(rec record) ([]byte, error) {
 	var b bytes.Buffer
+	b.Grow(2 << 10) // most are smaller
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(rec); err != nil {
