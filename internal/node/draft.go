@@ -148,6 +148,12 @@ func ReadDraft(file string, b []byte) (statement.Agreement, error) {
 	if err := toml.NewDecoder(strings.NewReader(terms)).DisallowUnknownFields().Decode(&f); err != nil {
 		return statement.Agreement{}, tomlFault(file, err)
 	}
+	// The library takes a key in any case, and of two that differ by it the later one.
+	for i, line := range strings.Split(terms, "\n") {
+		if key, _, ok := strings.Cut(line, "="); ok && !strings.Contains(key, "#") && key != strings.ToLower(key) {
+			return statement.Agreement{}, fault.New(fault.Misused, "correct that line", "%s: line %d: there is no field %.80q; all are in lower case", file, i+1, strings.TrimSpace(key))
+		}
+	}
 	for _, s := range []struct{ before, text string }{{terms + policySection, policy}, {strings.TrimSuffix(string(b), prose), prose}} {
 		var wrong *statement.LineError
 		if err := statement.Readable([]byte(section(s.text) + "\n")); errors.As(err, &wrong) {
