@@ -101,7 +101,9 @@ func TestWorstThatIsLetThrough(t *testing.T) {
 func FuzzParseSet(f *testing.F) {
 	f.Add(baseText)
 	f.Add(permitAll + " when { " + nest(64) + " };")
+	f.Add(`@id("a") @reason("b {label}") permit (principal is Node, action == Action::"accept", resource) when { resource.to.contains("x") } unless { context.latest > resource.created };`)
 	f.Add(permitAll + ` unless { if "a" like "*" then [1, {a: -1}] == context else principal has "b" };`)
+	h := newHistory(f, "alpha", "bravo", "charlie")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := parseTest(text)
 		if (s == nil) != (err != nil) {
@@ -109,6 +111,11 @@ func FuzzParseSet(f *testing.F) {
 		}
 		if err == nil && len(decide(&compiled{set: s, name: setBase}, Request{Stage: Accept}).Record) == 0 {
 			t.Error("no record")
+		}
+		if err == nil { // then an agreement may have it, and whatever it says must fit into a receipt and a record
+			r := good(h, Accept)
+			r.Agreement.Policy = text
+			checked(t, r)
 		}
 	})
 }
