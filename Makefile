@@ -26,7 +26,7 @@ test: ## all tests
 # Not under the race detector: tests of data that have no concurrency, and of which each takes many seconds then, such as
 # vectors, and every bit of a file changed; and the one that kills processes, which are built without the detector.
 # -short lowers how often the tests of repetition and flood repeat, and nothing else.
-NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|TestConstantMemory|TestExport|TestVerifyExport.*|TestVerifyHomeFinds.*|TestVerifyHomeMemory|TestEveryByte|TestParts|TestReportOfMany|TestWitnessKilled|TestVerifyHomeOfDamagedPages|TestKilledAtAnyMoment)$$
+NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|TestConstantMemory|TestExport|TestVerifyExport.*|TestVerifyHomeFinds.*|TestVerifyHomeMemory|TestEveryByte|TestParts|TestReportOfMany|TestWitnessKilled|TestVerifyHomeOfDamagedPages|TestKilledAtAnyMoment|TestTreatyKilledAtAnyMoment)$$
 
 # Nor is SQLite itself, which is C translated to Go: it keeps its data outside of Go's memory, where the detector sees nothing, and watching
 # it took half of all the time. Our code, the driver and SQLite's locks are watched.
@@ -37,7 +37,8 @@ race: ## the tests of internal/ under the race detector (needs a C compiler)
 
 torture-lite: ## kill -9 of nodes during 100 transfers of 64 MiB (ROUNDS=, MIB=, SEED=)
 	ENTENTE_KILL_ROUNDS=$(or $(ROUNDS),100) ENTENTE_KILL_MIB=$(or $(MIB),64) ENTENTE_KILL_SEED=$(SEED) \
-		$(GO) test ./internal/lab -run '^TestKilledAtAnyMoment$$' -count=1 -timeout 2h -v
+		ENTENTE_TREATY_ROUNDS=$(or $(ROUNDS),100) ENTENTE_TREATY_SEED=$(SEED) \
+		$(GO) test ./internal/lab -run '^(TestKilled|TestTreatyKilled)AtAnyMoment$$' -count=1 -timeout 2h -v
 
 lint: lint-proto lint-go ## golangci-lint and buf lint
 
