@@ -142,6 +142,9 @@ func TestTwoKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := len(w.files("alpha", "blobs")); n != 2 {
+		t.Errorf("%d blobs, of which one must be the approved document and one the open one", n)
+	}
 	x := w.await("alpha", ref, "delivered")
 	if x.GetApprovedBy() != "spiffe://alpha/person/ann" || x.GetManifestSha256() != done.GetManifestSha256() || !slices.Equal(done.GetExchanges(), out.GetExchanges()) {
 		t.Errorf("delivered as %v, approved as %v", x, done)
@@ -195,17 +198,18 @@ func TestApprovalRefused(t *testing.T) {
 		kind     fault.Kind
 		says     string
 	}{
-		"one's own":           {"both", "the plan", nil, fault.Refused, "not-your-own"},
-		"without the role":    {"alice", "the plan", nil, fault.Refused, "role-approver"},
-		"one byte changed":    {"ann", "the plaN", nil, fault.Invalid, "not the document"},
-		"a byte more":         {"ann", "the plan\n", nil, fault.Invalid, "not the document"},
-		"nothing":             {"ann", "", nil, fault.Invalid, "not the document"},
-		"another name":        {"ann", "the plan", &ententev1.Approving{FileName: "other.txt"}, fault.Invalid, `another name than "other.txt"`},
-		"another type":        {"ann", "the plan", &ententev1.Approving{MediaType: "text/html"}, fault.Invalid, `another type than "text/html"`},
-		"no such release":     {"ann", "the plan", &ententev1.Approving{Exchange: client.NewID()}, fault.NotFound, "no release"},
-		"of another member":   {"ann", "the plan", &ententev1.Approving{Exchange: "bravo/" + sub.Id}, fault.NotFound, "no release"},
-		"to another member":   {"ann", "the plan", &ententev1.Approving{Exchange: "alpha/" + sub.Id + "/charlie"}, fault.NotFound, "no release"},
-		"a name that is none": {"ann", "the plan", &ententev1.Approving{FileName: "../plan.txt"}, fault.Failed, "file name"},
+		"one's own":                 {"both", "the plan", nil, fault.Refused, "not-your-own"},
+		"without the role":          {"alice", "the plan", nil, fault.Refused, "role-approver"},
+		"neither role nor document": {"alice", "the plaN", nil, fault.Refused, "role-approver"},
+		"one byte changed":          {"ann", "the plaN", nil, fault.Invalid, "not the document"},
+		"a byte more":               {"ann", "the plan\n", nil, fault.Invalid, "not the document"},
+		"nothing":                   {"ann", "", nil, fault.Invalid, "not the document"},
+		"another name":              {"ann", "the plan", &ententev1.Approving{FileName: "other.txt"}, fault.Invalid, `another name than "other.txt"`},
+		"another type":              {"ann", "the plan", &ententev1.Approving{MediaType: "text/html"}, fault.Invalid, `another type than "text/html"`},
+		"no such release":           {"ann", "the plan", &ententev1.Approving{Exchange: client.NewID()}, fault.NotFound, "no release"},
+		"of another member":         {"ann", "the plan", &ententev1.Approving{Exchange: "bravo/" + sub.Id}, fault.NotFound, "no release"},
+		"to another member":         {"ann", "the plan", &ententev1.Approving{Exchange: "alpha/" + sub.Id + "/charlie"}, fault.NotFound, "no release"},
+		"a name that is none":       {"ann", "the plan", &ententev1.Approving{FileName: "../plan.txt"}, fault.Failed, "file name"},
 	} {
 		what := &ententev1.Approving{Exchange: good.Exchange, FileName: good.FileName, MediaType: good.MediaType}
 		for to, from := range map[*string]string{&what.Exchange: c.what.GetExchange(), &what.FileName: c.what.GetFileName(), &what.MediaType: c.what.GetMediaType()} {
@@ -221,7 +225,7 @@ func TestApprovalRefused(t *testing.T) {
 			t.Errorf("%s: waiting %v", name, list)
 		}
 	}
-	if n := w.leavesOf("alpha"); n[statement.EventReleased] != 0 || n[statement.EventDenied] != 2 || n[statement.EventWaiting] != 1 {
+	if n := w.leavesOf("alpha"); n[statement.EventReleased] != 0 || n[statement.EventDenied] != 3 || n[statement.EventWaiting] != 1 {
 		t.Errorf("leaves %v", n)
 	}
 	// Who approves may leave meanwhile, and so may who released.
@@ -232,6 +236,42 @@ func TestApprovalRefused(t *testing.T) {
 	w.remove("alpha", "both")
 	if _, err := w.approve("adam", sub, "the plan"); fault.KindOf(err) != fault.Refused || !strings.Contains(reasonsIn(err), "role-releaser") {
 		t.Errorf("a releaser who left: %v %v", err, reasonsIn(err))
+	}
+}
+
+// Reading the copy may take long, and who approves is judged by what they may when it was read.
+func TestApprovalByWhoLeftMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := twoKeys(t)
+	w.start("alpha")
+	sub := secretly("bravo")
+	w.hold(sub, "the plan")
+	stream, err := w.as("alpha", "ann").Node().Approve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []*ententev1.ApproveRequest{{Part: &ententev1.ApproveRequest_Approving{Approving: approving(sub)}}, {Part: &ententev1.ApproveRequest_Chunk{Chunk: []byte("the ")}}} {
+		if err := stream.Send(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // until the node reads the copy
+	path := filepath.Join(w.Home("alpha"), node.PeopleFile)
+	people, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.ReplaceAll(people, []byte(`["approver"]`), []byte(`["reader"]`)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&ententev1.ApproveRequest{Part: &ententev1.ApproveRequest_Chunk{Chunk: []byte("plan")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CloseAndRecv(); fault.KindOf(err) != fault.Refused || !strings.Contains(reasonsIn(err), "role-approver") {
+		t.Errorf("approved by somebody who may not any more: %v %v", err, reasonsIn(err))
+	}
+	if list := w.waiting(false); len(list) != 1 {
+		t.Errorf("waiting %v", list)
 	}
 }
 
