@@ -64,6 +64,8 @@ type target struct {
 	at    time.Time // of our signature, as it says
 	lines [][]byte  // the witnesses' lines, in the order in which they came
 	done  bool      // a quorum has co-signed it
+	// cosigned is what was written down of it; nil before a quorum has co-signed it.
+	cosigned []byte
 }
 
 func newRounds(n *node) *rounds {
@@ -146,7 +148,7 @@ func (r *rounds) run(ctx context.Context) error {
 			return nil
 		case <-r.wake:
 		case <-look.C:
-			r.save(context.WithoutCancel(ctx), nil)
+			r.save(context.WithoutCancel(ctx), nil, nil)
 		case <-heartbeat.C:
 			r.thin(ctx)
 			if _, err := r.n.Log.Renew(ctx); err != nil && ctx.Err() == nil {
@@ -326,11 +328,16 @@ func (r *rounds) one(ctx context.Context, l *link, t *target) {
 	l.failures, l.pause, l.answered = 0, time.Time{}, t
 	r.ahead = false
 	l.known.Size, l.known.At = t.tree.N, co.Time
+	before := t.cosigned
 	var cosigned []byte
-	if t == r.target && !t.done {
+	// Beyond a quorum one more is kept, also if it comes when the round is over: the counterpart of an exchange is a party to it, and without its
+	// co-signature those of a quorum are to be left.
+	if (t == r.target || t.done) && len(t.lines) <= r.quorum {
 		if t.lines = append(t.lines, lines); len(t.lines) >= r.quorum {
 			t.done = true
-			cosigned, err = r.join(t)
+			if cosigned, err = r.join(t); err == nil {
+				t.cosigned = cosigned
+			}
 		}
 	}
 	r.mu.Unlock()
@@ -338,7 +345,7 @@ func (r *rounds) one(ctx context.Context, l *link, t *target) {
 		r.n.log.Error("cannot join co-signatures", "error", err)
 	}
 	if cosigned != nil {
-		r.save(context.WithoutCancel(ctx), &store.Cosigned{Size: t.tree.N, At: now, Note: cosigned})
+		r.save(context.WithoutCancel(ctx), &store.Cosigned{Size: t.tree.N, At: now, Note: cosigned}, before)
 	}
 	r.nudge()
 }
@@ -359,8 +366,9 @@ func (r *rounds) join(t *target) ([]byte, error) {
 	return raw, nil
 }
 
-// save writes down what is new about witnesses, and a checkpoint with its quorum if there is one, and then says so.
-func (r *rounds) save(ctx context.Context, c *store.Cosigned) {
+// save writes down what is new about witnesses, and a checkpoint with its quorum if there is one, and then says so. before is the same checkpoint
+// with fewer co-signatures, if that was written down.
+func (r *rounds) save(ctx context.Context, c *store.Cosigned, before []byte) {
 	var news []store.Witness
 	r.mu.Lock()
 	for _, l := range r.links {
@@ -378,8 +386,11 @@ func (r *rounds) save(ctx context.Context, c *store.Cosigned) {
 				return err
 			}
 		}
-		if c == nil {
+		switch {
+		case c == nil:
 			return nil
+		case before != nil:
+			return tx.ExtendCosigned(*c, before)
 		}
 		return tx.PutCosigned(*c)
 	})
@@ -387,7 +398,7 @@ func (r *rounds) save(ctx context.Context, c *store.Cosigned) {
 		r.n.log.Error("cannot keep co-signatures", "error", err) // the next round brings others
 		return
 	}
-	if c == nil {
+	if c == nil || before != nil {
 		return
 	}
 	r.mu.Lock()

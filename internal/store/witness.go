@@ -24,6 +24,14 @@ func (tx *Tx) PutCosigned(c Cosigned) error {
 	return nil
 }
 
+// ExtendCosigned replaces a co-signed checkpoint by the same with more co-signatures, unless it is not there any more, or was there before.
+func (tx *Tx) ExtendCosigned(c Cosigned, before []byte) error {
+	if err := tx.q.ExtendCosigned(tx.ctx, sqlc.ExtendCosignedParams{Size: c.Size, Note: c.Note, Before: before}); err != nil {
+		return fmt.Errorf("extend co-signed checkpoint: %w", explain(err))
+	}
+	return nil
+}
+
 // ThinCosigned keeps, of the co-signed checkpoints, the newest, the first of each second, and the fewer the older they are at now: see
 // limit.CosignedSpans. It is bookkeeping, for a node to do from time to time.
 func (tx *Tx) ThinCosigned(now time.Time) (removed int64, err error) {

@@ -60,6 +60,9 @@ DELETE FROM checkpoint WHERE size < $1;
 -- name: InsertCosigned :exec
 INSERT INTO cosigned (size, at, note) VALUES ($1, $2, $3) ON CONFLICT (size) DO NOTHING;
 
+-- name: ExtendCosigned :exec
+UPDATE cosigned SET note = sqlc.arg(note) WHERE size = sqlc.arg(size) AND note = sqlc.arg(before);
+
 -- name: CosignedSizes :many
 SELECT size FROM cosigned ORDER BY size;
 

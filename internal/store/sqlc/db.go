@@ -123,6 +123,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.exchangesOfStmt, err = db.PrepareContext(ctx, exchangesOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ExchangesOf: %w", err)
 	}
+	if q.extendCosignedStmt, err = db.PrepareContext(ctx, extendCosigned); err != nil {
+		return nil, fmt.Errorf("error preparing query ExtendCosigned: %w", err)
+	}
 	if q.forksStmt, err = db.PrepareContext(ctx, forks); err != nil {
 		return nil, fmt.Errorf("error preparing query Forks: %w", err)
 	}
@@ -513,6 +516,11 @@ func (q *Queries) Close() error {
 	if q.exchangesOfStmt != nil {
 		if cerr := q.exchangesOfStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing exchangesOfStmt: %w", cerr)
+		}
+	}
+	if q.extendCosignedStmt != nil {
+		if cerr := q.extendCosignedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing extendCosignedStmt: %w", cerr)
 		}
 	}
 	if q.forksStmt != nil {
@@ -957,6 +965,7 @@ type Queries struct {
 	exchangesByPrefixStmt      *sql.Stmt
 	exchangesBySenderStmt      *sql.Stmt
 	exchangesOfStmt            *sql.Stmt
+	extendCosignedStmt         *sql.Stmt
 	forksStmt                  *sql.Stmt
 	forksOfStmt                *sql.Stmt
 	generationStmt             *sql.Stmt
@@ -1070,6 +1079,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		exchangesByPrefixStmt:      q.exchangesByPrefixStmt,
 		exchangesBySenderStmt:      q.exchangesBySenderStmt,
 		exchangesOfStmt:            q.exchangesOfStmt,
+		extendCosignedStmt:         q.extendCosignedStmt,
 		forksStmt:                  q.forksStmt,
 		forksOfStmt:                q.forksOfStmt,
 		generationStmt:             q.generationStmt,

@@ -126,6 +126,21 @@ func (q *Queries) DeleteCheckpointsBelow(ctx context.Context, size int64) error 
 	return err
 }
 
+const extendCosigned = `-- name: ExtendCosigned :exec
+UPDATE cosigned SET note = $1 WHERE size = $2 AND note = $3
+`
+
+type ExtendCosignedParams struct {
+	Note   []byte
+	Size   int64
+	Before []byte
+}
+
+func (q *Queries) ExtendCosigned(ctx context.Context, arg ExtendCosignedParams) error {
+	_, err := q.exec(ctx, q.extendCosignedStmt, extendCosigned, arg.Note, arg.Size, arg.Before)
+	return err
+}
+
 const forks = `-- name: Forks :many
 SELECT sha256, log, raw FROM fork ORDER BY log, sha256
 `
