@@ -76,6 +76,9 @@ var meanings = map[statement.EventKind]string{
 	statement.EventReopened:      "a document was opened again",
 	statement.EventUndecryptable: "a document could not be opened, for good",
 	statement.EventConfirmed:     "a recipient's receipt about opening came back",
+	statement.EventWaiting:       "a document began to wait for the approval of a second person",
+	statement.EventLapsed:        "a document that waited for approval got none in time, and was not sent",
+	statement.EventRehearsed:     "a party asked what would be decided about a document",
 	statement.EventRejected:      "a party's bad request, under whatever agreement",
 }
 
