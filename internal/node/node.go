@@ -205,6 +205,12 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	if err := group.Wait(); err != nil && !errors.Is(err, grpc.ErrServerStopped) && asked.Err() == nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+	// What was recorded while the parts ended is signed too, so that a home which was stopped in order proves all that it holds.
+	if n.Log.Stopped() == nil {
+		if _, err := n.Log.Publish(context.WithoutCancel(asked)); err != nil {
+			n.log.Error("cannot sign what was recorded last", "error", err)
+		}
+	}
 	return nil
 }
 
