@@ -28,12 +28,14 @@ type Blobs struct {
 	mu   sync.Mutex
 	open map[string]bool // staging files in use, by name
 
-	sync func(*os.File) error // (*os.File).Sync, but in tests
+	sync     func(*os.File) error        // (*os.File).Sync, but in tests
+	hardLink func(from, to string) error // os.Link, but in tests
 }
 
 // OpenBlobs opens the folders blobs and staging in a home, and makes them if they are not there.
 func OpenBlobs(dir string) (*Blobs, error) {
-	b := &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{}, sync: (*os.File).Sync}
+	b := &Blobs{blobs: filepath.Join(dir, "blobs"), staging: filepath.Join(dir, "staging"), open: map[string]bool{},
+		sync: (*os.File).Sync, hardLink: os.Link}
 	for _, d := range []string{b.blobs, b.staging} {
 		if err := durable.MkdirAll(d); err != nil {
 			return nil, fmt.Errorf("open blobs: %w", err)
@@ -221,7 +223,7 @@ func (b *Blobs) link(from, to statement.Hash) error {
 	now := time.Now()
 	err := os.Chtimes(b.path(from), now, now)
 	if err == nil {
-		err = os.Link(b.path(from), path)
+		err = b.hardLink(b.path(from), path)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -239,6 +241,10 @@ func (b *Blobs) link(from, to statement.Hash) error {
 const CopyingPrefix = "copying-"
 
 func (b *Blobs) duplicate(from, to statement.Hash) error {
+	// The rename of Commit would replace it.
+	if _, err := os.Lstat(b.path(to)); err == nil {
+		return fs.ErrExist
+	}
 	f, _, err := b.Open(from)
 	if err != nil {
 		return err

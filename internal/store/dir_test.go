@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -160,6 +161,43 @@ func TestBlobsSyncFails(t *testing.T) {
 		t.Errorf("%d bytes after beginning anew", s.Size())
 	}
 	check(t, s.Commit(key))
+}
+
+// TestBlobsLink gives blobs second names, also where the file system has no links: then it is a copy, whole or not there.
+func TestBlobsLink(t *testing.T) {
+	t.Parallel()
+	for name, link := range map[string]func(from, to string) error{
+		"links":    os.Link,
+		"no links": func(string, string) error { return errors.ErrUnsupported },
+	} {
+		b, dir := openBlobs(t)
+		b.hardLink = link
+		from, to := statement.HashBytes([]byte("draft")), statement.HashBytes([]byte("manifest"))
+		wantErr(t, name+": nothing", b.Link(from, to), ErrNotFound)
+		content := strings.Repeat("x", 1<<20)
+		check(t, stage(t, b, "upload", content).Commit(from))
+		if name == "no links" {
+			check(t, stage(t, b, CopyingPrefix+to.String(), "what a crash left").Close())
+			b.sync = func(*os.File) error { return io.ErrShortWrite }
+			wantErr(t, name+": a copy that is not durable", b.Link(from, to), io.ErrShortWrite)
+			_, _, err := b.Open(to)
+			wantErr(t, name+": its name", err, ErrNotFound)
+			b.sync = (*os.File).Sync
+			check(t, stage(t, b, CopyingPrefix+to.String(), "what a crash left").Close())
+		}
+		check(t, b.Link(from, to))
+		wantErr(t, name+": a name that is there", b.Link(from, to), fs.ErrExist)
+		if read(t, b, from) != content {
+			t.Errorf("%s: the first name has other bytes", name)
+		}
+		check(t, b.Remove(from))
+		if read(t, b, to) != content {
+			t.Errorf("%s: the second name has other bytes", name)
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, "staging")); err != nil || len(left) > 0 {
+			t.Errorf("%s: staging holds %v, %v", name, left, err)
+		}
+	}
 }
 
 func TestStageNames(t *testing.T) {
