@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -24,6 +26,12 @@ import (
 // detailBytes bounds the Fault that travels with a status. A status travels in trailers, in base64 and partly twice, and
 // those are bounded by limit.HeaderList.
 const detailBytes = 6 << 10
+
+// What the answer says about a message that breaks the rules in the .proto files.
+const (
+	violations     = 3   // that it names; the others are counted
+	violationBytes = 160 // of each
+)
 
 // codeOf is the code of a kind. The kind itself travels in the detail, so the codes need not differ; they are for tools
 // that know only gRPC.
@@ -89,8 +97,8 @@ func toStatus(err error, outside bool) error {
 		return nil
 	}
 	// Not errors.As: a status that is wrapped in something of ours came from somewhere else, and is not meant for our caller.
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // see above
-		return err
+	if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // see above
+		return short(s.GRPCStatus()).Err() // short in our log as well
 	}
 	var f *fault.Error
 	switch {
@@ -105,6 +113,26 @@ func toStatus(err error, outside bool) error {
 		return &answer{err: err, status: status.FromContextError(err)}
 	}
 	return hide(err, fault.Failed)
+}
+
+// short makes a status that gRPC or an interceptor gave fit into the headers. The validation of messages lists every bound that one
+// violates, twice, and a message may violate thousands: then the call would end without any status.
+func short(s *status.Status) *status.Status {
+	for _, d := range s.Details() {
+		v, ok := d.(*validate.Violations)
+		if !ok {
+			continue
+		}
+		text, broken := "validation error", v.GetViolations()
+		for i, b := range broken[:min(len(broken), violations)] {
+			text += []string{": ", "; "}[min(i, 1)] + clip(protovalidate.FieldPathString(b.GetField())+": "+b.GetMessage(), violationBytes)
+		}
+		if more := len(broken) - violations; more > 0 {
+			text += fmt.Sprintf("; and %d more", more)
+		}
+		return status.New(s.Code(), printable(text))
+	}
+	return status.New(s.Code(), printable(s.Message()))
 }
 
 // hide keeps an error to ourselves and gives the caller a number to ask about.
@@ -182,8 +210,13 @@ func printable(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) > limit.Line {
-		s = strings.ToValidUTF8(s[:limit.Line-len("…")], "") + "…"
+	return clip(s, limit.Line)
+}
+
+// clip cuts a text to so many bytes.
+func clip(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most-len("…")], "") + "…"
 	}
 	return s
 }

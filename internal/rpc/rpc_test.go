@@ -504,6 +504,21 @@ func TestValidation(t *testing.T) {
 		_, err = s.Recv()
 		wantFault(t, err, fault.Invalid, "validation error", "")
 	}
+	// Whatever a message breaks, and however often, its sender can read what, and nothing of it grows with the message.
+	for name, test := range map[string]struct {
+		to   []string
+		want string
+	}{
+		"too many, each of them empty":        {make([]string, limit.Members+1), "to: must contain no more than 64 item(s); "},
+		"too long":                            {[]string{strings.Repeat("é", limit.Line)}, "to[0]: must be at most 32 characters"},
+		"as many as a message holds, all bad": {make([]string, 100_000), "; and "},
+	} {
+		_, err := client.Rehearse(t.Context(), &ententev1.RehearseRequest{To: test.to})
+		wantFault(t, err, fault.Invalid, "validation error: ", "")
+		if text := err.Error(); !strings.Contains(text, test.want) || len(text) > 600 || strings.ContainsRune(text, '\uFFFD') {
+			t.Errorf("%s: answered with %d bytes: %s", name, len(text), text)
+		}
+	}
 	if len(reached) > 0 {
 		t.Errorf("reached the handler: %s", <-reached)
 	}
