@@ -171,8 +171,10 @@ func (p *program) leaf(l leafJSON) error {
 	if len(leaf.Peers) > 0 {
 		about = append(about, words(leaf.Peers).join())
 	}
-	if who, ok := l.Private["person"].(string); ok {
-		about = append(about, "by "+who[strings.LastIndex(who, "/")+1:])
+	for _, f := range []struct{ field, says string }{{"person", "by "}, {"approver", "approved by "}} {
+		if who, ok := l.Private[f.field].(string); ok {
+			about = append(about, f.says+who[strings.LastIndex(who, "/")+1:])
+		}
 	}
 	if which, ok := l.Private["leaf"].(json.RawMessage); ok && leaf.Kind == statement.EventDisclosed {
 		about = append(about, "leaf "+string(which))
