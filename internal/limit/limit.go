@@ -196,6 +196,11 @@ const (
 	// PolicyNesting bounds how deep brackets, braces, parentheses and conditionals stand in each other. Rules that people
 	// write need fewer than ten.
 	PolicyNesting = 64
+	// PolicyOperations bounds what one rule does in its conditions, not counting literals. The base rules have fewer than 40, and for some
+	// mistakes the validator takes a time that grows with the square.
+	PolicyOperations = 512
+	// PolicyError bounds what is said about a mistake in a policy: names in it may be as long as the policy.
+	PolicyError = 300
 	// RuleNames bounds, in bytes, the names of the rules that a decision lists. With them, 64 peers and the commitments a leaf is full.
 	RuleNames = 1200
 	// ReasonsText bounds the reasons of one decision: as much again stands escaped in its record, and both must leave room for the facts.

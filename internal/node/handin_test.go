@@ -65,6 +65,7 @@ func TestAgreeHostile(t *testing.T) {
 		"no statement":                            {[]byte("kestrel\n"), fault.Invalid, "parse"},
 		"a hundred signature lines":               {append(draft(t, b), bytes.Repeat(lines[:bytes.IndexByte(lines, '\n')+1], 100)...), fault.Invalid, "signature lines"},
 		"another alliance":                        {sign(draft(t, func() statement.Agreement { c := b; c.Alliance = statement.HashBytes(nil); return c }()), bravo.Statement), fault.Invalid, "another alliance"},
+		"a policy to be judged for years":         {sign(draft(t, func() statement.Agreement { c := b; c.Policy = endless(60); return c }()), bravo.Statement), fault.Invalid, "asks for an attribute"},
 		"a member that nobody knows, to be known": {sign(draft(t, y.watch("heron-watch", "alpha", "bravo", "zulu")), bravo.Statement), fault.Transient, "no member"},
 	} {
 		before := w.state("alpha").kinds(0)
@@ -91,6 +92,15 @@ func TestAgreeHostile(t *testing.T) {
 			t.Errorf("answered %v, %v", answer, err)
 		}
 	}
+}
+
+// endless is a policy on which the validator would work for years.
+func endless(depth int) string {
+	e := "context"
+	for range depth {
+		e = "{x: context, y: " + e + ".agreement.ceiling}.x"
+	}
+	return "@id(\"endless\")\n@reason(\"it ends\")\npermit (principal, action, resource)\nwhen { " + e + ".agreement.ceiling == 1 };\n"
 }
 
 func TestNotifyHostile(t *testing.T) {

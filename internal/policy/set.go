@@ -12,6 +12,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -91,7 +92,7 @@ type TextError struct {
 func (e *TextError) Error() string { return e.place + ": " + e.Text }
 
 func wrongAt(set, text string, line int, err error) error {
-	return &TextError{line, err.Error(), place(set, text, line)}
+	return &TextError{line, clip(err.Error(), limit.PolicyError), place(set, text, line)}
 }
 
 // place names the file and the line of a place in a set's text. 0 is no line.
