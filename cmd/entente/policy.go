@@ -323,7 +323,7 @@ func (p *program) explain(ctx context.Context, ref string) error {
 		}
 		who := ""
 		if e.Person != "" {
-			who = " to " + e.Person
+			who = " by " + e.Person[strings.LastIndex(e.Person, "/")+1:]
 		}
 		p.printf("%s  %s%s: %s  (leaf %d, %s)\n", e.Time, e.Stage, who, verdict, e.Leaf, string(e.Kind))
 		if e.Decision.Permit {

@@ -40,23 +40,17 @@ func (h *Home) Explain(ctx context.Context, ref string) ([]Explained, error) {
 			if err != nil {
 				return fmt.Errorf("read leaf %d: %w", at.Index, err)
 			}
-			record, err := v.PrivateField(at.Index, "decision")
-			if errors.Is(err, store.ErrNotFound) {
-				continue // a fact that nobody was asked about
+			// Behind a release that took two persons stand two decisions; that of the second person was made first.
+			for _, of := range []struct{ stage, decision, person string }{{string(policy.Approve), "approval", "approver"}, {l.Stage, "decision", "person"}} {
+				e := Explained{Leaf: at.Index, Kind: l.Kind, Time: l.Time, Stage: of.stage}
+				asked, err := explain(v, &e, of.decision, of.person)
+				if err != nil {
+					return fmt.Errorf("read leaf %d: %w", at.Index, err)
+				}
+				if asked {
+					list = append(list, e)
+				}
 			}
-			if err != nil {
-				return fmt.Errorf("read leaf %d: %w", at.Index, err)
-			}
-			e := Explained{Leaf: at.Index, Kind: l.Kind, Time: l.Time, Stage: l.Stage}
-			person, err := v.PrivateField(at.Index, "person")
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return fmt.Errorf("read leaf %d: %w", at.Index, err)
-			}
-			e.Person = string(person)
-			if e.Decision, e.Again, err = again(v, record); err != nil {
-				return fmt.Errorf("read leaf %d: %w", at.Index, err)
-			}
-			list = append(list, e)
 		}
 		return nil
 	})
@@ -67,6 +61,24 @@ func (h *Home) Explain(ctx context.Context, ref string) ([]Explained, error) {
 		return nil, fault.New(fault.NotFound, "entente show "+ref+" says what happened to it", "no policy was asked here about %.128q", ref)
 	}
 	return list, nil
+}
+
+// explain fills in a decision from the private fields of its leaf; it says no for a fact that nobody was asked about.
+func explain(v *store.View, e *Explained, decision, person string) (bool, error) {
+	record, err := v.PrivateField(e.Leaf, decision)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	who, err := v.PrivateField(e.Leaf, person)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
+	e.Person = string(who)
+	e.Decision, e.Again, err = again(v, record)
+	return true, err
 }
 
 // decided finds the leaves about an exchange; about an id that no document has, those that deny it.

@@ -72,7 +72,7 @@ func values(r Request) map[string]string {
 		"retain_until":     moment(m.RetainUntil),
 		"retain_days":      strconv.FormatFloat(math.Ceil(m.RetainUntil.Sub(m.Created).Hours()/24), 'f', 0, 64),
 		"retain_max_days":  strconv.FormatInt(a.RetainDays, 10),
-		"released_by":      word(m.ReleasedBy),
+		"released_by":      word(strings.TrimPrefix(m.ReleasedBy, "spiffe://"+m.From+"/person/")),
 		"not_before":       moment(a.NotBefore),
 		"not_after":        moment(a.NotAfter),
 	}
