@@ -32,7 +32,8 @@ is to agree on its next version, and any party may leave it by itself.`,
 entente agreement propose harbour-watch.txt
 entente agreement pending
 entente agreement sign harbour-watch`,
-	}, p.agreementDraft(), p.agreementPropose(), p.agreementPending(), p.agreementSign(), p.agreementDecline(), p.agreementAmend(), p.agreementWithdraw(),
+	}, p.agreementDraft(), asPerson(p.agreementPropose()), asPerson(p.agreementPending()), asPerson(p.agreementSign()), asPerson(p.agreementDecline()), p.agreementAmend(),
+		asPerson(p.agreementWithdraw()),
 		p.agreementList(), p.agreementShow(), p.agreementDiff())
 }
 
@@ -257,7 +258,17 @@ With --json: an object a line with the fields of "agreement show", but prose.`,
 			if err != nil {
 				return err
 			}
-			return p.listAgreements(list)
+			open, err := h.OpenProposals(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := p.listAgreements(list); err != nil {
+				return err
+			}
+			if len(open) > 0 {
+				p.note("More is proposed: %s agreement pending\n", p.self())
+			}
+			return nil
 		},
 	}
 }
@@ -277,11 +288,7 @@ func (p *program) listAgreements(list []node.Agreement) error {
 			}
 			continue
 		}
-		name := j.Name
-		if j.Version > 1 {
-			name = fmt.Sprintf("%s v%d", j.Name, j.Version)
-		}
-		rows = append(rows, []any{p.label(j.Ceiling), name, j.state(), words(j.Parties).join(), words(j.Purposes).join(),
+		rows = append(rows, []any{p.label(j.Ceiling), fmt.Sprintf("%s v%d", j.Name, j.Version), j.state(), words(j.Parties).join(), words(j.Purposes).join(),
 			(*duration)(ptr(time.Duration(j.RetainDays) * day)).String(), j.NotAfter.Format(time.DateOnly)})
 	}
 	if !p.json {

@@ -18,7 +18,7 @@ import (
 	ententev1 "entente.example/proto/entente/v1"
 )
 
-const jsonProposal = `With --json: an object with id, state, proposer, proposed, the fields of
+const jsonProposal = `With --json: an object with id, state, came_from, proposed, the fields of
 "agreement show", declined (member, reason, at) and untold (member, attempts,
 error).`
 
@@ -116,9 +116,10 @@ func (p *program) agreementPending() *cobra.Command {
 		Long: `Pending lists the proposals that wait for a signature, here or elsewhere, the
 newest first. It asks the running node.
 
-The ID is the beginning of the hash of the text. The note says which parties'
-nodes have not taken it from this one yet, which goes on trying; or who declined
-it, and why. A proposal that not all have signed within 90 days ends.
+The ID is the beginning of the hash of the text. It came from the party that told
+this node of it first. The note says which parties' nodes have not taken it from
+this one yet, which goes on trying; or who declined it, and why. A proposal that
+not all have signed within 90 days ends.
 
 What comes next: "entente agreement sign ID", which shows the text first, or
 "entente agreement decline ID --reason TEXT".
@@ -162,12 +163,12 @@ func (p *program) listProposals(list []*ententev1.Proposal) error {
 			}
 			continue
 		}
-		rows = append(rows, []any{j.ID, fmt.Sprintf("%s v%d", j.Name, j.Version), proposalState(j.State), j.Proposer, j.Proposed, owners(j.Missing), j.note()})
+		rows = append(rows, []any{j.ID, fmt.Sprintf("%s v%d", j.Name, j.Version), proposalState(j.State), j.CameFrom, j.Proposed, owners(j.Missing), j.note()})
 	}
 	if len(list) == 0 {
 		p.note("Nothing is proposed.\n")
 	} else if !p.json {
-		p.table([]string{"ID", "AGREEMENT", "STATE", "FROM", "SINCE", "TO SIGN YET", "NOTE"}, rows)
+		p.table([]string{"ID", "AGREEMENT", "STATE", "CAME FROM", "SINCE", "TO SIGN YET", "NOTE"}, rows)
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (p *program) findProposal(ctx context.Context, ref string) (*ententev1.Prop
 	}
 	switch len(byName) {
 	case 0:
-		return nil, fault.New(fault.NotFound, "entente agreement pending lists what is proposed", "no proposal here is called %.80q", ref)
+		return nil, fault.New(fault.NotFound, "entente agreement pending --all lists them, also those that were concluded or declined", "no open proposal here is called %.80q", ref)
 	case 1:
 		return byName[0], nil
 	}
@@ -337,6 +338,9 @@ func (p *program) withdraw(ctx context.Context, req *ententev1.WithdrawRequest, 
 			Notice    string    `json:"notice_sha256"`
 		}{req.GetAgreement(), out.GetEnds().AsTime(), out.GetNoticeSha256()})
 	}
+	if !on.t.IsZero() && !out.GetEnds().AsTime().Equal(on.t.Truncate(time.Second)) {
+		p.note("It had withdrawn before, and that stands: a withdrawal cannot be taken back or moved.\n")
+	}
 	p.fields(field{"agreement", req.GetAgreement()}, field{"no party from", out.GetEnds().AsTime()}, field{"notice sha256", out.GetNoticeSha256()})
 	return nil
 }
@@ -344,7 +348,7 @@ func (p *program) withdraw(ctx context.Context, req *ententev1.WithdrawRequest, 
 type proposalJSON struct {
 	ID       string    `json:"id"`
 	State    string    `json:"state"`
-	Proposer string    `json:"proposer"`
+	CameFrom string    `json:"came_from"` // who told this node first; who signed first, nobody else can know
 	Proposed time.Time `json:"proposed"`
 	agreementJSON
 	Declined []declinedJSON `json:"declined,omitempty"`
@@ -372,7 +376,7 @@ func proposalOf(in *ententev1.Proposal) (proposalJSON, error) {
 	if d.Hash.String() != in.GetSha256() {
 		return proposalJSON{}, fault.New(fault.Failed, "compare the versions of the two programs: entente version", "read what the node sent: %w", errors.New("a proposal has another hash than its text"))
 	}
-	j := proposalJSON{ID: d.Hash.Short(), State: in.GetState(), Proposer: in.GetProposer(), Proposed: in.GetAt().AsTime(), agreementJSON: agreementOf(d, "")}
+	j := proposalJSON{ID: d.Hash.Short(), State: in.GetState(), CameFrom: in.GetProposer(), Proposed: in.GetAt().AsTime(), agreementJSON: agreementOf(d, "")}
 	for _, o := range in.GetDeclined() {
 		j.Declined = append(j.Declined, declinedJSON{o.GetMember(), o.GetReason(), o.GetAt().AsTime()})
 	}
@@ -414,7 +418,7 @@ func (p *program) showProposal(in *ententev1.Proposal) error {
 	if p.json {
 		return p.emit(j)
 	}
-	p.fields(field{"agreement", j.Name}, field{"version", j.Version}, field{"id", j.ID}, field{"state", proposalState(j.State)}, field{"proposed by", j.Proposer},
+	p.fields(field{"agreement", j.Name}, field{"version", j.Version}, field{"id", j.ID}, field{"state", proposalState(j.State)}, field{"came from", j.CameFrom},
 		field{"signed by", owners(j.SignedBy)}, field{"to sign yet", owners(j.Missing)})
 	for _, d := range j.Declined {
 		p.fields(field{"declined by", d.Member + ": " + d.Reason})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (p *program) showOne(ctx context.Context, name string, version int64) error
 	}
 	list = slices.DeleteFunc(list, func(a node.Agreement) bool { return a.Terms.Name != name })
 	if len(list) == 0 {
-		return fault.New(fault.NotFound, "entente agreement list shows those that are", "there is no agreement %.80q here", name)
+		return h.NoAgreement(ctx, name)
 	}
 	found := list[0]
 	for _, a := range list {
@@ -113,6 +114,9 @@ func (p *program) diffAgreement(ctx context.Context, name string, versions []str
 		return err
 	}
 	if len(versions) == 0 {
+		if _, notNumber := strconv.Atoi(names[0]); len(names) < 2 && notNumber != nil {
+			return h.NoAgreement(ctx, name)
+		}
 		if len(names) < 2 {
 			return fault.New(fault.NotFound, "entente agreement show "+name+" shows it", "there is only one version of %s here", name)
 		}
@@ -166,6 +170,7 @@ type agreementJSON struct {
 	NotBefore     time.Time `json:"not_before"`
 	NotAfter      time.Time `json:"not_after"`
 	InForce       *bool     `json:"in_force,omitempty"` // of an adopted one
+	why           string    // it is not in force, for people
 	Since         time.Time `json:"since,omitzero"`
 	SignedBy      []string  `json:"signed_by"`
 	Missing       []string  `json:"missing,omitempty"` // of a draft
@@ -225,6 +230,15 @@ func (p *program) adopted(a node.Agreement) agreementJSON {
 	}
 	j := agreementOf(&d, "")
 	j.InForce, j.Since = ptr(a.InForce), a.At
+	switch now := p.now(); {
+	case a.InForce:
+	case now.Before(a.Terms.NotBefore):
+		j.why = "has not begun"
+	case a.Superseded:
+		j.why = "superseded"
+	default:
+		j.why = "has ended"
+	}
 	for _, n := range a.Withdrawn {
 		w := withdrawnJSON{Member: n.Member, Ends: n.Ends}
 		if s, err := statement.ParseDraft[statement.Notice](n.Raw); err == nil {
@@ -242,7 +256,7 @@ func (a agreementJSON) state() styled {
 	case *a.InForce:
 		return styled(good.Render("in force"))
 	}
-	return styled(bad.Render("not in force"))
+	return styled(bad.Render("not in force, " + a.why))
 }
 
 // owners names the members whose statement keys these are.

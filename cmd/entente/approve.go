@@ -118,7 +118,7 @@ entente approve 01K7XQ --document copy.pdf --name report.pdf`,
 	flags := cmd.Flags()
 	flags.StringVar(&document, "document", "", "your own copy of the document: a FILE (required)")
 	flags.StringVar(&name, "name", "", "the NAME under which it was sent (default: the file's)")
-	flags.StringVar(&mediaType, "type", "", "the media TYPE with which it was sent (default: what goes with the name)")
+	flags.StringVar(&mediaType, "media-type", "", "the media TYPE with which it was sent (default: what goes with the name)")
 	required(cmd, "document")
 	return cmd
 }
@@ -134,7 +134,7 @@ func (p *program) approve(ctx context.Context, ref, path, name, mediaType string
 		mediaType = statement.MediaType(name)
 	}
 	if err := (statement.Inner{Core: statement.HashBytes(nil), Name: "any", MediaType: mediaType}).Check(); err != nil {
-		return fault.New(fault.Misused, "such as application/pdf; entente send gives the one that goes with the name", "--type %.80q is not TYPE/SUBTYPE in lower case", mediaType)
+		return fault.New(fault.Misused, "such as application/pdf; entente send gives the one that goes with the name", "--media-type %.80q is not TYPE/SUBTYPE in lower case", mediaType)
 	}
 	file, info, err := openDocument(path, name)
 	if err != nil {

@@ -252,7 +252,7 @@ func (p *program) agreementFor(ctx context.Context, name string) (*statement.Sig
 		}
 	}
 	if found == nil {
-		return nil, fault.New(fault.NotFound, "entente agreement list shows those that are", "there is no agreement %.80q here", name)
+		return nil, h.NoAgreement(ctx, name)
 	}
 	return found, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -49,8 +50,8 @@ need --trained-until, the last day on which their training counts.
 For somebody who is listed already it issues a new certificate: give the NAME
 alone, or the same again. To change an entry, edit people.toml.
 
-What comes next: start the node with "entente node", then send. With several
-persons in one home, commands say who asks with --as NAME.
+What comes next: start the node with "entente node", then what the role is for.
+With several persons in one home, commands say who asks with --as NAME.
 
 With --json: name, roles, labels, trained_until.`,
 		Example: `entente person add alice --role releaser,reader \
@@ -79,14 +80,18 @@ entente person add alice`,
 			}
 			p.printf("%s may act for %s as %s\n", one.Name, h.Config.Member, words(one.Roles).join())
 			if len(one.Labels) > 0 {
-				p.printf("cleared for %s, trained until %s\n", words(one.Labels).join(), day10(one.TrainedUntil))
+				over := ""
+				if p.now().After(one.TrainedUntil) {
+					over = " (over)"
+				}
+				p.printf("cleared for %s, trained until %s%s\n", words(one.Labels).join(), day10(one.TrainedUntil), over)
 			}
 			if _, err := h.History(cmd.Context()); fault.KindOf(err) == fault.NotFound {
 				p.next("a node needs an alliance first; begin with: "+p.self()+" card -o "+h.Config.Member+".card",
 					"the whole way: docs/founding.md, or "+p.self()+" charter --help")
 				return nil
 			}
-			p.next(p.self()+" node, in a terminal of its own", p.self()+" send FILE …, or "+p.self()+" inbox")
+			p.next(append([]string{p.self() + " node, in a terminal of its own"}, p.steps(one.Roles)...)...)
 			return nil
 		},
 	}
@@ -96,6 +101,22 @@ entente person add alice`,
 	_ = cmd.RegisterFlagCompletionFunc("label", completeLabels)
 	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(node.Roles, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// steps says for what somebody with these roles can use the program.
+func (p *program) steps(roles []string) (list []string) {
+	for _, s := range []struct{ role, step string }{
+		{"releaser", " send FILE …"},
+		{"reader", " inbox"},
+		{"approver", " approvals"},
+		{"signer", " agreement pending, or " + p.self() + " agreement draft NAME"},
+		{"auditor", " audit fetch MEMBER DIR"},
+	} {
+		if slices.Contains(roles, s.role) {
+			list = append(list, p.self()+s.step)
+		}
+	}
+	return list
 }
 
 func listed(h *node.Home, name string) (node.Person, error) {

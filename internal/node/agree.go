@@ -18,9 +18,10 @@ import (
 // Agreement is an agreement that is in this home.
 type Agreement struct {
 	*statement.Signed[statement.Agreement]
-	InForce   bool      // at the time asked for: it has begun, has not ended, and no newer version has begun
-	At        time.Time // when it came into force here
-	Withdrawn []store.Notice
+	InForce    bool      // at the time asked for: it has begun, has not ended, and no newer version has begun
+	Superseded bool      // by a newer version that has begun
+	At         time.Time // when it came into force here
+	Withdrawn  []store.Notice
 }
 
 // DraftAgreement writes an agreement for its parties to sign. It belongs to this home's alliance.
@@ -291,7 +292,7 @@ func (h *Home) Agreements(ctx context.Context, now time.Time) ([]Agreement, erro
 			// A version that has begun replaces those before it.
 			for i := range list[:len(list)-1] {
 				if list[i].Terms.Name == a.Terms.Name && !now.Before(a.Terms.NotBefore) {
-					list[i].InForce = false
+					list[i].InForce, list[i].Superseded = false, true
 				}
 			}
 		}

@@ -176,7 +176,7 @@ func (n *node) approve(ctx context.Context, r store.Release, approver *policy.Pe
 		return nil, fault.New(fault.KindOf(err), "", "compare the document: %w", err)
 	}
 	if got != m.Content.Commitment {
-		return nil, fault.New(fault.Invalid, "ask "+m.ReleasedBy+" which file was sent; if it was sent under another name or type, say so with --name and --type",
+		return nil, fault.New(fault.Invalid, "ask "+strings.TrimPrefix(m.ReleasedBy, n.spiffe(""))+" which file was sent; if it was sent under another name or type, say so with --name and --media-type",
 			"this is not the document that waits as %s, or it was sent under another name than %q or another type than %q; nothing was approved", m.ID, what.GetFileName(), what.GetMediaType())
 	}
 	// Reading the whole document may have taken minutes: what was permitted then is asked again.

@@ -270,7 +270,7 @@ func (h *Home) NewDraft(ctx context.Context, name string, amend bool) (statement
 	case errors.Is(err, store.ErrNotFound) && !amend:
 		return statement.Agreement{Name: name, Version: 1, Alliance: history.Alliance()}, nil
 	case errors.Is(err, store.ErrNotFound):
-		return statement.Agreement{}, noAgreement(name)
+		return statement.Agreement{}, h.NoAgreement(ctx, name)
 	case err != nil:
 		return statement.Agreement{}, fmt.Errorf("draft agreement: %w", err)
 	case !amend:
@@ -291,7 +291,17 @@ func (h *Home) NewDraft(ctx context.Context, name string, amend bool) (statement
 	return a, nil
 }
 
-func noAgreement(name string) error {
+// NoAgreement says that no agreement of this name has been signed by all its parties here, and whether one is on its way.
+func (h *Home) NoAgreement(ctx context.Context, name string) error {
+	var open []store.Proposal
+	err := h.DB.View(ctx, func(v *store.View) (err error) { open, err = v.ProposalsNamed(name, store.ProposalOpen); return err })
+	if err != nil {
+		return fmt.Errorf("find agreement %s: %w", name, err)
+	}
+	if len(open) > 0 {
+		return fault.New(fault.NotFound, "entente agreement pending says who has yet to sign; entente agreement sign "+open[0].Hash.Short()+" shows the text, and asks",
+			"there is no agreement %.80q here yet: it is proposed, and waits for signatures", name)
+	}
 	return fault.New(fault.NotFound, "entente agreement list shows those that are", "there is no agreement %.80q here", name)
 }
 
@@ -360,7 +370,7 @@ func (h *Home) Texts(ctx context.Context, name string) (names []string, texts []
 		return nil, nil, fmt.Errorf("read the versions of %s: %w", name, err)
 	}
 	if len(names) == 0 {
-		return nil, nil, noAgreement(name)
+		return nil, nil, h.NoAgreement(ctx, name)
 	}
 	return names, texts, nil
 }

@@ -118,7 +118,7 @@ func (n *node) Withdraw(ctx context.Context, req *ententev1.WithdrawRequest) (*e
 				AgreementHash: a.Hash, At: now, Ends: now.AddDate(0, 0, int(a.Terms.NoticeDays)), Reason: req.GetReason()}
 			if req.GetEnds() != nil {
 				if wanted := req.GetEnds().AsTime().Truncate(time.Second); wanted.Before(t.Ends) {
-					return fault.New(fault.Misused, "choose "+t.Ends.Format(time.RFC3339)+" or later", "the notice period of %s is %d days", t.Agreement, a.Terms.NoticeDays)
+					return fault.New(fault.Misused, "choose "+t.Ends.AddDate(0, 0, 1).Format(time.DateOnly)+" or later, or leave --on out: then it ends as soon as it can", "the notice period of %s is %dd", t.Agreement, a.Terms.NoticeDays)
 				} else {
 					t.Ends = wanted
 				}
@@ -190,7 +190,12 @@ func (n *node) Notify(ctx context.Context, req *ententev1.NotifyRequest) (*enten
 	}
 	if taken {
 		t := s.Terms
-		n.log.Info("a party gave notice", "peer", peer, "notice", string(t.Kind), "agreement", t.Agreement, "version", t.Version, "ends", t.Ends, "reason", t.Reason)
+		about := []any{"peer", peer, "agreement", t.Agreement, "version", t.Version, "reason", t.Reason}
+		if t.Kind == statement.Withdraw {
+			n.log.Info("a party withdraws from an agreement", append(about, "ends", t.Ends)...)
+		} else {
+			n.log.Info("a party declined a proposed agreement", about...)
+		}
 	}
 	return &ententev1.NotifyResponse{}, nil
 }

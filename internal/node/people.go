@@ -33,7 +33,7 @@ func (n *node) entitled(ctx context.Context, doing string, roles ...string) (*po
 		return nil, err
 	}
 	if !slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(p.Roles, r) }) {
-		return nil, fault.New(fault.Forbidden, "ask for: entente person add "+p.Name+" --role "+roles[0], "%s may not %s, which takes the role %s", p.Name, doing, strings.Join(roles, " or "))
+		return nil, fault.New(fault.Forbidden, "ask for the role "+roles[0]+" in the entry of "+p.Name+" in "+PeopleFile+" of the home", "%s may not %s, which takes the role %s", p.Name, doing, strings.Join(roles, " or "))
 	}
 	return p, nil
 }

@@ -236,7 +236,7 @@ func findProposal(v *store.View, ref string) (store.Proposal, error) {
 	}
 	switch len(found) {
 	case 0:
-		return store.Proposal{}, fault.New(fault.NotFound, "entente agreement pending lists what is proposed", "no proposal here is called %.80q", ref)
+		return store.Proposal{}, fault.New(fault.NotFound, "entente agreement pending --all lists them, also those that were concluded or declined", "no open proposal here is called %.80q", ref)
 	case 1:
 		return found[0], nil
 	}

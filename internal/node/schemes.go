@@ -23,7 +23,7 @@ const SchemesDir = "schemes"
 func ReadScheme(file string) (statement.Scheme, error) {
 	b, err := readBounded(file, limit.SchemeFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return statement.Scheme{}, fault.New(fault.Misused, "docs/formats/label.md has an example", "there is no file %s", file)
+		return statement.Scheme{}, fault.New(fault.Failed, "docs/formats/label.md has an example", "there is no file %s", file)
 	}
 	if err != nil {
 		return statement.Scheme{}, fault.New(fault.Misused, "give a file with one label scheme", "read label scheme: %w", err)

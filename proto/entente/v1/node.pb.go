@@ -1898,7 +1898,7 @@ type Proposal struct {
 	Sha256 string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The text with the signatures so far.
 	Agreement []byte `protobuf:"bytes,2,opt,name=agreement,proto3" json:"agreement,omitempty"`
-	// The member that proposed it.
+	// The member that proposed it; at another node, the one that brought it there first.
 	Proposer string `protobuf:"bytes,3,opt,name=proposer,proto3" json:"proposer,omitempty"`
 	// open, concluded, declined or ended.
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
