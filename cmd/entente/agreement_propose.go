@@ -223,29 +223,23 @@ func (p *program) findProposal(ctx context.Context, ref string) (*ententev1.Prop
 	if err != nil {
 		return nil, err
 	}
-	var byName, byID []*ententev1.Proposal
+	var found []*ententev1.Proposal
 	for _, one := range list {
 		j, err := proposalOf(one)
 		if err != nil {
 			return nil, err
 		}
-		if j.Name == ref && j.State == "open" {
-			byName = append(byName, one)
-		}
-		if strings.HasPrefix(one.GetSha256(), ref) {
-			byID = append(byID, one)
+		if j.Name == ref && j.State == "open" || strings.HasPrefix(one.GetSha256(), ref) {
+			found = append(found, one)
 		}
 	}
-	if len(byName) == 0 {
-		byName = byID
-	}
-	switch len(byName) {
+	switch len(found) {
 	case 0:
 		return nil, fault.New(fault.NotFound, "entente agreement pending --all lists them, also those that were concluded or declined", "no open proposal here is called %.80q", ref)
 	case 1:
-		return byName[0], nil
+		return found[0], nil
 	}
-	return nil, fault.New(fault.Misused, "entente agreement pending lists them; give the ID", "%.80q fits %d proposals", ref, len(byName))
+	return nil, fault.New(fault.Misused, "entente agreement pending lists them; give more digits of the ID", "%.80q fits %d proposals", ref, len(found))
 }
 
 func (p *program) agreementDecline() *cobra.Command {

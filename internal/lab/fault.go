@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/store"
 )
 
@@ -52,8 +53,8 @@ func (w *World) SetClock(member string, offset time.Duration) error {
 	if r == nil {
 		return noMember(member)
 	}
-	if offset < -Backdated || offset > Backdated {
-		return fault.New(fault.Misused, "", "a clock can be set %s ahead or back at most", Backdated)
+	if offset < -Backdated || offset > Ahead {
+		return fault.New(fault.Misused, "", "a clock can be set %s back or %s ahead at most", Backdated, Ahead)
 	}
 	r.offset.Store(int64(offset))
 	return nil
@@ -62,6 +63,9 @@ func (w *World) SetClock(member string, offset time.Duration) error {
 // Backdated is how long ago an alliance was founded, as its certificates say, when Found makes it. Without that, a node
 // whose clock is set back would find its own certificate not valid yet.
 const Backdated = 24 * time.Hour
+
+// Ahead is how far ahead a clock can be set: until after keys have retired, and before certificates end.
+const Ahead = limit.KeyRetirement + 24*time.Hour
 
 // now is the time that the member's node has.
 func (r *running) now() time.Time { return time.Now().Add(time.Duration(r.offset.Load())) }

@@ -67,7 +67,7 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 	err = n.commit(ctx, func(tx *store.Tx) error {
 		agreed, taken = nil, false // a transaction may be tried again
 		had, err := tx.OfAgreement(d.Hash)
-		known := []string{peer + "/statement"} // whose leaf is that of the proposal
+		var known []string
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			taken = true
@@ -85,6 +85,12 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 				return err
 			}
 			known = before.Signed
+		}
+		if err := newOnesCurrent(h, d, known, now); err != nil {
+			return err
+		}
+		if taken {
+			known = []string{peer + "/statement"} // whose leaf is that of the proposal
 		}
 		p, err := tx.Proposal(d.Hash)
 		if err == nil && !bytes.Equal(p.Raw, raw) {
@@ -117,6 +123,20 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 	return raw, nil
 }
 
+// newOnesCurrent refuses signatures that are new here and were made with keys that may not be used any more: whoever has found an old key of a
+// party could bind it.
+func newOnesCurrent(h *member.History, d *statement.Unsigned[statement.Agreement], known []string, now time.Time) error {
+	for i, m := range membersOf(d.Signed) {
+		if slices.Contains(known, d.Signed[i]) {
+			continue
+		}
+		if err := current(h, m, d.By[i:i+1], now); err != nil {
+			return fault.New(fault.Invalid, "", "agreement %s: %w", d.Terms.Name, err)
+		}
+	}
+	return nil
+}
+
 // signaturesCame writes down whose signatures are new here, so that it can be told who signed when.
 func signaturesCame(tx *store.Tx, d *statement.Unsigned[statement.Agreement], known []string, now time.Time) error {
 	for i, m := range membersOf(d.Signed) {
@@ -140,9 +160,10 @@ func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *sta
 		}
 	}
 	if err := n.checkProposed(&tx.View, h, d, now); fault.KindOf(err) == fault.Misused {
-		return fault.New(fault.Invalid, "", "%w", err) // of a person it is a mistake; a node that signed it had checked it
+		// Of a person it is a mistake; a node that signed it had checked it.
+		return hideOthers(tx, peer, d.Terms.Name, fault.New(fault.Invalid, "", "%w", err))
 	} else if err != nil {
-		return err
+		return hideOthers(tx, peer, d.Terms.Name, err)
 	}
 	if err := n.roomForProposal(&tx.View, peer); err != nil {
 		return err
@@ -156,6 +177,23 @@ func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *sta
 	}
 	_, err = tx.Record(statement.Event{Kind: statement.EventProposed, Time: now, Statement: d.Hash, Peers: []string{peer}})
 	return err
+}
+
+// hideOthers keeps from a peer what there is to say about an agreement of that name if it is no party to it. That the name is taken it learns:
+// a name stands for one agreement.
+func hideOthers(tx *store.Tx, peer, name string, why error) error {
+	known, err := tx.AgreementByName(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return why
+	}
+	if err != nil {
+		return err
+	}
+	d, err := statement.ParseDraft[statement.Agreement](known.Raw)
+	if err != nil || slices.Contains(d.Terms.Parties, peer) {
+		return errors.Join(err, why)
+	}
+	return fault.New(fault.Conflict, "give the agreement another name", "no agreement of the name %s with %s can be taken", name, peer)
 }
 
 // handInAgreement brings an agreement with the signatures that are here to one of its parties, and takes those that the party has.

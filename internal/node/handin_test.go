@@ -14,6 +14,8 @@ import (
 
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
+	"entente.example/internal/member"
+	"entente.example/internal/node"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 	ententev1 "entente.example/proto/entente/v1"
@@ -24,6 +26,7 @@ func TestAgreeHostile(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
 	y := w.treaty("alpha", "bravo", "charlie")
+	between := w.agree(y.watch("osprey-watch", "alpha", "charlie"))
 	w.start("alpha", "bravo", "charlie")
 	sign := func(raw []byte, by ...*statement.Key) []byte {
 		for _, k := range by {
@@ -62,6 +65,8 @@ func TestAgreeHostile(t *testing.T) {
 		"signed by nobody":                        {draft(t, b), fault.Invalid, "has not signed"},
 		"between others":                          {sign(draft(t, y.watch("heron-watch", "bravo", "charlie")), bravo.Statement), fault.Invalid, "no party"},
 		"an old version after an amendment":       {sign(draft(t, y.watch("harbour-watch", "alpha", "bravo", "charlie")), bravo.Statement, charlie.Statement, alpha.Statement), fault.Conflict, "with other terms"},
+		"a name of others' agreement":             {sign(draft(t, y.watch("osprey-watch", "alpha", "bravo")), bravo.Statement), fault.Conflict, "no agreement of the name osprey-watch with bravo"},
+		"a next version of others' agreement":     {sign(draft(t, after(y.watch("osprey-watch", "alpha", "bravo"), between.Hash)), bravo.Statement), fault.Conflict, "no agreement of the name osprey-watch with bravo"},
 		"no statement":                            {[]byte("kestrel\n"), fault.Invalid, "parse"},
 		"a hundred signature lines":               {append(draft(t, b), bytes.Repeat(lines[:bytes.IndexByte(lines, '\n')+1], 100)...), fault.Invalid, "signature lines"},
 		"another alliance":                        {sign(draft(t, func() statement.Agreement { c := b; c.Alliance = statement.HashBytes(nil); return c }()), bravo.Statement), fault.Invalid, "another alliance"},
@@ -94,6 +99,12 @@ func TestAgreeHostile(t *testing.T) {
 	}
 }
 
+// after makes version 2 of an agreement.
+func after(a statement.Agreement, previous statement.Hash) statement.Agreement {
+	a.Version, a.Previous = 2, previous
+	return a
+}
+
 // endless is a policy on which the validator would work for years.
 func endless(depth int) string {
 	e := "context"
@@ -107,6 +118,7 @@ func TestNotifyHostile(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
 	y := w.treaty("alpha", "bravo")
+	between := w.agree(y.watch("osprey-watch", "alpha", "charlie"))
 	w.start("alpha", "bravo")
 	a := y.watch("kestrel-watch", "alpha", "bravo")
 	a.NoticeDays = 30
@@ -134,6 +146,7 @@ func TestNotifyHostile(t *testing.T) {
 		"another version":       {func(n *statement.Notice) { n.Version = 2 }, fault.Invalid, "not about"},
 		"not to all":            {func(n *statement.Notice) { n.To = []string{"charlie"} }, fault.Invalid, "not about"},
 		"of a stranger to it":   {func(n *statement.Notice) { n.AgreementHash, n.Agreement = w.agreement.Hash, "harbour-watch" }, fault.Invalid, "not about"},
+		"of others":             {func(n *statement.Notice) { n.AgreementHash, n.Agreement = between.Hash, "osprey-watch" }, fault.Transient, "not here yet"},
 		"declined after all": {func(n *statement.Notice) {
 			n.Kind, n.Ends, n.Reason = statement.Decline, time.Time{}, "too long"
 		}, fault.Invalid, "declines what it has signed"},
@@ -284,4 +297,60 @@ func TestAnswersToProposals(t *testing.T) {
 	if kinds := w.state("alpha").kinds(0); strings.Count(kinds, "proposed") != 1 || strings.Count(kinds, "signed") != 1 {
 		t.Errorf("leaves: %s", kinds)
 	}
+}
+
+// TestAgreeWithOldKey has bravo find a statement key that charlie replaced a month ago, and sign with it for charlie.
+func TestAgreeWithOldKey(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo")
+	found := w.keys("charlie").Statement
+	home, err := node.OpenHome(t.Context(), w.Home("charlie"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = home.RenewCard(t.Context(), time.Now(), node.RenewOptions{RecoveryFile: w.recoveryFile("charlie")})
+	if err := errors.Join(err, home.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.start("alpha", "bravo", "charlie")
+	w.knows("alpha", func(h *member.History) bool { return len(h.Cards("charlie")) == 2 })
+	a := y.watch("kestrel-watch", "alpha", "bravo", "charlie")
+	raw := draft(t, a)
+	for _, k := range []*statement.Key{w.keys("bravo").Statement, found} {
+		if raw, err = statement.AddSignature(raw, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.setClock("alpha", limit.KeyRetirement+time.Hour)
+	_, err = w.peer("bravo", "alpha").conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: raw})
+	wantFault(t, err, fault.Invalid, "which charlie does not use any more")
+	w.setClock("alpha", 0)
+}
+
+// TestNameLikeID has bravo propose an agreement that is called as the first digits of another proposal: nobody signs it by mistake.
+func TestNameLikeID(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo")
+	y := w.treaty("alpha", "bravo")
+	w.start("alpha", "bravo")
+	meant := y.watch("kestrel-watch", "alpha", "bravo")
+	id := ""
+	for ; id == "" || id[0] < 'a'; meant.RetainDays++ { // a name begins with a letter
+		d, err := statement.ParseDraft[statement.Agreement](draft(t, meant))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = d.Hash.String()[:8]
+	}
+	meant.RetainDays--
+	other := y.watch(id, "alpha", "bravo")
+	for _, a := range []statement.Agreement{meant, other} {
+		p := y.propose("bravo", a)
+		y.until("alpha", p.GetSha256(), "open")
+	}
+	_, err := y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: id})
+	wantFault(t, err, fault.Misused, "fits 2 proposals")
+	_, err = y.calls["alpha"].DeclineProposal(t.Context(), &ententev1.DeclineProposalRequest{Proposal: id, Reason: "no"})
+	wantFault(t, err, fault.Misused, "fits 2 proposals")
 }

@@ -210,9 +210,10 @@ func (n *node) takeNotice(tx *store.Tx, h *member.History, peer string, s *state
 	if t.At.After(now.Add(limit.ClockSkew)) {
 		return fault.New(fault.Transient, "compare the clocks of the two machines", "the notice of %s is dated %s, which is in the future", peer, t.At.Format(time.RFC3339))
 	}
+	unknown := fault.New(fault.Transient, "", "the agreement %s is not here yet", t.AgreementHash.Short())
 	raw, err := tx.OfAgreement(t.AgreementHash)
 	if errors.Is(err, store.ErrNotFound) {
-		return fault.New(fault.Transient, "", "the agreement %s is not here yet", t.AgreementHash.Short())
+		return unknown
 	}
 	if err != nil {
 		return err
@@ -222,6 +223,9 @@ func (n *node) takeNotice(tx *store.Tx, h *member.History, peer string, s *state
 		return err
 	}
 	a := d.Terms
+	if !slices.Contains(a.Parties, peer) {
+		return unknown // to others it is not there
+	}
 	if t.Agreement != a.Name || t.Version != a.Version || !slices.Equal(t.To, others(a.Parties, peer)) || !slices.Contains(t.To, n.Config.Member) {
 		return bad("the notice of %s is not about version %d of %s and all its parties", peer, a.Version, a.Name)
 	}

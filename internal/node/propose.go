@@ -215,25 +215,16 @@ func asFault(doing string, err error) error {
 	return fmt.Errorf("%s agreement: %w", doing, err)
 }
 
-// findProposal finds a proposal by the first digits of its hash, or an open one by its agreement's name.
+// findProposal finds a proposal by the first digits of its hash, or an open one by its agreement's name. A name may look like such digits, so
+// what fits both ways is nobody's: otherwise a party could have another text signed than the one that was meant.
 func findProposal(v *store.View, ref string) (store.Proposal, error) {
 	list, err := v.Proposals("")
 	if err != nil {
 		return store.Proposal{}, err
 	}
-	var byHash, byName []store.Proposal
-	for _, p := range list {
-		if strings.HasPrefix(p.Hash.String(), ref) {
-			byHash = append(byHash, p)
-		}
-		if p.Name == ref && p.State == store.ProposalOpen {
-			byName = append(byName, p)
-		}
-	}
-	found := byName
-	if len(found) == 0 {
-		found = byHash
-	}
+	found := slices.DeleteFunc(list, func(p store.Proposal) bool {
+		return !strings.HasPrefix(p.Hash.String(), ref) && !(p.Name == ref && p.State == store.ProposalOpen)
+	})
 	switch len(found) {
 	case 0:
 		return store.Proposal{}, fault.New(fault.NotFound, "entente agreement pending --all lists them, also those that were concluded or declined", "no open proposal here is called %.80q", ref)

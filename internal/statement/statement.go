@@ -155,6 +155,7 @@ type Unsigned[T Terms] struct {
 	Hash    Hash
 	Terms   T
 	Signed  []string // key names on signature lines
+	By      []string // which keys these are, NAME+HASH, in the same order
 	Missing []string // key names that the terms ask for and that have no line
 }
 
@@ -184,7 +185,7 @@ func ParseDraft[T Terms](raw []byte) (*Unsigned[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", zero.kind(), err)
 	}
-	d := &Unsigned[T]{Raw: raw, Text: e.text, Hash: HashBytes(e.text), Terms: terms, Signed: e.names()}
+	d := &Unsigned[T]{Raw: raw, Text: e.text, Hash: HashBytes(e.text), Terms: terms, Signed: e.names(), By: e.ids()}
 	for _, name := range terms.signers() {
 		if !slices.Contains(d.Signed, name) {
 			d.Missing = append(d.Missing, name)
