@@ -119,18 +119,26 @@ func (n *node) agreementNamed(ctx context.Context, h *member.History, name strin
 		return versions[0].Signed, nil
 	}
 	var known []string
+	var waits []store.Proposal
 	err = n.DB.View(ctx, func(v *store.View) error {
 		rows, err := v.Agreements()
 		for _, r := range rows {
 			known = append(known, r.Name)
 		}
+		if err != nil || statement.ValidName(name) != nil {
+			return err
+		}
+		waits, err = v.ProposalsNamed(name, store.ProposalOpen)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list agreements: %w", err)
 	}
 	hint := "agree on one first: entente agreement draft, propose, sign"
-	if len(known) > 0 {
+	switch {
+	case len(waits) > 0:
+		hint = "one of that name is proposed, and not everybody has signed: entente agreement pending"
+	case len(known) > 0:
 		hint = "the agreements here are " + strings.Join(slices.Compact(known), ", ")
 	}
 	return nil, fault.New(fault.Misused, hint, "there is no agreement %.80q at %s", name, n.Config.Member)

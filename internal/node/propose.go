@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func (n *node) Propose(ctx context.Context, req *ententev1.ProposeRequest) (*ent
 	if len(d.Signed) > 0 {
 		return nil, fault.New(fault.Misused, "propose the text without signatures", "the agreement bears signatures already")
 	}
+	if err := n.changes(ctx, d.Terms); err != nil {
+		return nil, err
+	}
 	p, err := n.signProposal(ctx, who, func(v *store.View) (store.Proposal, error) {
 		p, err := v.Proposal(d.Hash)
 		if errors.Is(err, store.ErrNotFound) {
@@ -46,6 +50,28 @@ func (n *node) Propose(ctx context.Context, req *ententev1.ProposeRequest) (*ent
 		return nil, err
 	}
 	return &ententev1.ProposeResponse{Proposal: p}, nil
+}
+
+// changes refuses a version that says what the one before it says: somebody has forgotten to edit the draft, and a signature would keep the member
+// from signing the text that was meant.
+func (n *node) changes(ctx context.Context, a statement.Agreement) error {
+	if a.Version == 1 {
+		return nil
+	}
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := n.agreement(ctx, h, a.Previous)
+	if err != nil || before == nil {
+		return err // what it follows is checked where it is signed
+	}
+	version := a.Version
+	a.Version, a.Previous = before.Terms.Version, before.Terms.Previous
+	if text, err := statement.Draft(a); err != nil || !bytes.Equal(text, append(slices.Clip(before.Text), '\n')) {
+		return nil //nolint:nilerr // whether the text is sound is checked where it is signed
+	}
+	return fault.New(fault.Misused, "edit the draft, then propose it again", "version %d of %s says nothing else than version %d", version, a.Name, before.Terms.Version)
 }
 
 // SignProposal signs an agreement that was proposed, and brings it into force here if that was the last signature.
