@@ -124,3 +124,13 @@ func (p *program) showExchange(e exchangeJSON) {
 		}
 	}
 }
+
+// showNext says what is to be done about what has not left yet, or never will.
+func (p *program) showNext(e exchangeJSON) {
+	switch e.State {
+	case "waiting":
+		p.next("nothing was sent yet; somebody with the role approver says: entente approve " + e.ID + " --document FILE")
+	case "lapsed":
+		p.next("nothing was sent; send the document again, and tell somebody who may approve it")
+	}
+}

@@ -149,6 +149,9 @@ entente show 01K7XQ --json`,
 				}
 				p.showExchange(e)
 			}
+			if !p.json && len(list) > 0 {
+				p.showNext(list[0]) // the others are of the same release
+			}
 			return nil
 		},
 	}

@@ -74,7 +74,7 @@ func (n *node) Evidence(req *ententev1.EvidenceRequest, stream grpc.ServerStream
 func (h *Home) findProving(ctx context.Context, history *member.History, ref string) (*proving, error) {
 	p := &proving{history: history, parts: evidence.Parts{History: history}}
 	err := h.DB.View(ctx, func(v *store.View) (err error) {
-		if p.about, err = v.FindExchange(ref); err != nil {
+		if p.about, err = findSent(v, h.Config.Member, ref); err != nil {
 			return err
 		}
 		row, err := v.Manifest(p.about.Manifest)

@@ -354,3 +354,42 @@ func TestNameLikeID(t *testing.T) {
 	_, err = y.calls["alpha"].DeclineProposal(t.Context(), &ententev1.DeclineProposalRequest{Proposal: id, Reason: "no"})
 	wantFault(t, err, fault.Misused, "fits 2 proposals")
 }
+
+// refusing answers every proposal with one error.
+type refusing struct {
+	ententev1.UnimplementedPeerServiceServer
+	err error
+}
+
+func (r refusing) Agree(context.Context, *ententev1.AgreeRequest) (*ententev1.AgreeResponse, error) {
+	return nil, r.err
+}
+
+// TestRefusedProposalsRest: a node that refuses an agreement is asked again in an hour, for only people change its mind; one that cannot
+// answer now is asked again soon.
+func TestRefusedProposalsRest(t *testing.T) {
+	t.Parallel()
+	for kind, rests := range map[fault.Kind]bool{fault.Invalid: true, fault.Conflict: true, fault.Misused: true, fault.Transient: false, fault.Failed: false} {
+		w := found(t, "alpha", "bravo")
+		y := w.treaty("alpha")
+		w.play("bravo", refusing{err: fault.New(kind, "", "not this one")})
+		w.start("alpha")
+		p := y.propose("alpha", y.watch("kestrel-watch", "alpha", "bravo"))
+		h := w.reader("alpha")
+		var list []store.Outgoing
+		tried := func() bool {
+			list = w.outgoing(h)
+			return len(list) == 1 && list[0].Attempts > 0
+		}
+		if !eventually(tried) {
+			t.Fatalf("%s: the outbox has %v", kind, list)
+		}
+		pause := time.Until(list[0].Due)
+		if list[0].Kind != store.OutgoingAgreement || rests && (list[0].Attempts != 1 || pause < limit.RetryRefused-time.Minute) || !rests && pause > limit.RetryMost*2 {
+			t.Errorf("%s: after %d attempts, the next one is in %s", kind, list[0].Attempts, pause)
+		}
+		if untold := y.until("alpha", p.GetSha256(), "open").GetUntold(); len(untold) != 1 {
+			t.Errorf("%s: untold %v", kind, untold)
+		}
+	}
+}

@@ -77,7 +77,7 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	}
 	var row store.Manifest
 	err = n.DB.View(ctx, func(v *store.View) (err error) {
-		if o.exchange, err = v.FindExchange(ref); err != nil || o.exchange.To != n.Config.Member {
+		if o.exchange, err = findSent(v, n.Config.Member, ref); err != nil || o.exchange.To != n.Config.Member {
 			return err
 		}
 		if row, err = v.Manifest(o.exchange.Manifest); err != nil {
@@ -114,7 +114,10 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 
 // exchangeError says what a person can do about a reference that fits nothing or too much.
 func exchangeError(ref string, err error) error {
+	var said *fault.Error
 	switch {
+	case errors.As(err, &said):
+		return err
 	case errors.Is(err, store.ErrNotFound):
 		return fault.New(fault.NotFound, "entente inbox and entente outbox list what there is", "there is no exchange %.128q", ref)
 	case errors.Is(err, store.ErrAmbiguous):

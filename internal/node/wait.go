@@ -103,6 +103,26 @@ func (n *node) stillWaits(ctx context.Context, r store.Release) (*ententev1.Send
 	return waits(r.Draft.Terms, why), nil
 }
 
+// findSent finds an exchange for those to whom a release that waits, or has lapsed, is none. They are told which it is.
+func findSent(v *store.View, self, ref string) (store.Exchange, error) {
+	e, err := v.FindExchange(ref)
+	if !errors.Is(err, store.ErrNotFound) {
+		return e, err
+	}
+	r, waiting := findWaiting(v, self, ref)
+	switch {
+	case errors.Is(waiting, store.ErrNotFound) || waiting == nil && r.State == store.Approved:
+		return e, err
+	case waiting != nil:
+		return e, waiting
+	case r.State == store.Lapsed:
+		return e, hasLapsed(r)
+	}
+	m := r.Draft.Terms
+	return e, fault.New(fault.Conflict, "somebody with the role approver says: entente approve "+m.ID+" --document FILE",
+		"%s/%s waits for a second person until %s; nothing was sent yet", m.From, m.ID, r.Ends.Format(time.RFC3339))
+}
+
 func hasLapsed(r store.Release) error {
 	m := r.Draft.Terms
 	return fault.New(fault.Conflict, "send the document again, and tell somebody who may approve it", "%s/%s waited for a second person until %s, and nobody approved it; nothing was sent",
