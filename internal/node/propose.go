@@ -214,6 +214,11 @@ func (n *node) conclude(tx *store.Tx, h *member.History, p store.Proposal, now t
 	if err != nil || len(d.Missing) > 0 {
 		return nil, err
 	}
+	// Who declined a text must not sign it later: the others may have signed another one since, and two of one version would be in force.
+	notices, err := tx.NoticesAbout(p.Hash)
+	if err != nil || slices.ContainsFunc(notices, func(n store.Notice) bool { return n.Kind == statement.Decline }) {
+		return nil, err
+	}
 	a, err := statement.Open[statement.Agreement](p.Raw, h.Verifiers(d.Terms.Parties...))
 	if err != nil {
 		return nil, err

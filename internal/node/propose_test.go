@@ -301,6 +301,39 @@ func TestDeclined(t *testing.T) {
 	y.conclude(a)
 }
 
+// Whoever declines a text and signs it all the same, once the others have turned to another, does not bring it into force.
+func TestDeclinedThenSigned(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty(w.Names...)
+	w.start(w.Names...)
+	p := y.propose("alpha", y.watch("kestrel-watch", w.Names...))
+	y.until("bravo", p.GetSha256(), "open")
+	y.sign("bravo", p.GetSha256())
+	y.until("charlie", p.GetSha256(), "open")
+	if _, err := y.calls["charlie"].DeclineProposal(t.Context(), &ententev1.DeclineProposalRequest{Proposal: p.GetSha256(), Reason: "too long"}); err != nil {
+		t.Fatal(err)
+	}
+	raw := y.until("alpha", p.GetSha256(), "declined").GetAgreement()
+	y.until("bravo", p.GetSha256(), "declined")
+	raw, err := statement.Merge(raw, y.until("bravo", p.GetSha256(), "declined").GetAgreement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = statement.AddSignature(raw, w.keys("charlie").Statement); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []string{"alpha", "bravo"} {
+		if _, err := w.peer("charlie", m).conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: raw}); err != nil {
+			t.Errorf("%s: %v", m, err)
+		}
+		y.until(m, p.GetSha256(), "declined")
+		if n := strings.Count(w.state(m).kinds(0), string(statement.EventAgreement)); n != 1 { // harbour-watch
+			t.Errorf("%s: %d agreements came into force", m, n)
+		}
+	}
+}
+
 func TestProposeRefused(t *testing.T) {
 	t.Parallel()
 	w := found(t, "alpha", "bravo", "charlie")
