@@ -45,7 +45,9 @@ func renderTable(b *strings.Builder, v reflect.Value) {
 				renderTable(b, f.Index(j))
 			}
 		default:
-			fmt.Fprintf(b, "%s = %s\n", name, renderValue(f))
+			for _, part := range []string{name, " = ", renderValue(f), "\n"} { // a decision renders a manifest, so it is worth something
+				b.WriteString(part)
+			}
 		}
 	}
 }
@@ -55,12 +57,6 @@ func isTable(t reflect.Type) bool {
 }
 
 func renderValue(v reflect.Value) string {
-	switch x := v.Interface().(type) {
-	case time.Time:
-		return x.UTC().Format(timeLayout)
-	case Hash:
-		return quote(x.String())
-	}
 	switch v.Kind() {
 	case reflect.String:
 		return quote(v.String())
@@ -73,10 +69,21 @@ func renderValue(v reflect.Value) string {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
+	switch x := v.Interface().(type) {
+	case time.Time:
+		return x.UTC().Format(timeLayout)
+	case Hash:
+		return quote(x.String())
+	}
 	panic("statement: terms hold a type without a rendering: " + v.Type().String())
 }
 
 var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // quote writes a basic string. Other control characters are refused before anything is rendered.
-func quote(s string) string { return `"` + quoter.Replace(s) + `"` }
+func quote(s string) string {
+	if strings.ContainsAny(s, "\\\"\n") {
+		s = quoter.Replace(s)
+	}
+	return `"` + s + `"`
+}
