@@ -211,6 +211,9 @@ const (
 const (
 	// Proposals bounds the open proposals that one member may have made here: each takes up to an Agreement and waits for people to read it.
 	Proposals = 32
+	// ProposalsKept bounds the proposals of one member that came to nothing, which are kept to tell why: one a week for twenty years. With another
+	// party that declines, it could have any number of texts stored here for ever.
+	ProposalsKept = 1000
 	// ProposalAge is when an open proposal that nobody concluded ends. Contracts are signed within weeks.
 	ProposalAge = 90 * 24 * time.Hour
 	// InFlight is how long after a newer version of an agreement has begun a recipient still takes what was released under the one before:

@@ -205,7 +205,10 @@ func TestProposalsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = db.ExecContext(t.Context(), "UPDATE proposal SET at = at - ?", (limit.ProposalAge + time.Minute).Microseconds())
-	if err := errors.Join(err, db.Close()); err != nil {
+	// And as many that were declined as make a thousand that came to nothing.
+	_, more := db.ExecContext(t.Context(), "INSERT INTO proposal SELECT randomblob(32), a.name, a.version, a.proposer, 'declined', a.at, a.raw FROM proposal a, proposal b LIMIT ?",
+		limit.ProposalsKept-limit.Proposals)
+	if err := errors.Join(err, more, db.Close()); err != nil {
 		t.Fatal(err)
 	}
 	w.start("alpha")
@@ -222,6 +225,12 @@ func TestProposalsBounded(t *testing.T) {
 	}
 	_, err = y.calls["alpha"].SignProposal(t.Context(), &ententev1.SignProposalRequest{Proposal: "watch-x"})
 	wantFault(t, err, fault.NotFound, "watch-x")
+	raw, err := statement.AddSignature(draft(t, y.watch("one-more", "alpha", "bravo")), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.peer("bravo", "alpha").conn.Agree(t.Context(), &ententev1.AgreeRequest{Agreement: raw})
+	wantFault(t, err, fault.Conflict, "1000 proposals of bravo came to nothing")
 }
 
 // answering is a party that answers as it likes.

@@ -199,13 +199,22 @@ func (n *node) checkProposed(v *store.View, h *member.History, d *statement.Unsi
 	return follows(v, h, n.Config.Member, a, d.Hash)
 }
 
-// roomForProposal bounds what one member can have open here.
+// roomForProposal bounds what one member can have open here, and what comes to nothing.
 func (n *node) roomForProposal(v *store.View, proposer string) error {
-	open, err := v.OpenProposals(proposer)
-	if err != nil || open < limit.Proposals {
+	open, err := v.CountProposals(proposer, store.ProposalOpen)
+	if err != nil {
 		return err
 	}
-	return fault.New(fault.Conflict, "wait until some are signed or declined, or have ended", "%d proposals of %s are open here, and more are not taken", open, proposer)
+	over, err := v.CountProposals(proposer, store.ProposalDeclined, store.ProposalEnded)
+	switch {
+	case err != nil:
+		return err
+	case open >= limit.Proposals:
+		return fault.New(fault.Conflict, "wait until some are signed or declined, or have ended", "%d proposals of %s are open here, and more are not taken", open, proposer)
+	case over >= limit.ProposalsKept:
+		return fault.New(fault.Conflict, "have another party propose it", "%d proposals of %s came to nothing here, and more are not taken", over, proposer)
+	}
+	return nil
 }
 
 // conclude brings a proposal with all its signatures into force; nil if some are missing, or if it is in force already.

@@ -70,9 +70,16 @@ func proposals(rows []sqlc.Proposal, err error) ([]Proposal, error) {
 	return list, nil
 }
 
-// OpenProposals counts the open proposals that a member made here.
-func (v *View) OpenProposals(proposer string) (int64, error) {
-	return v.q.CountProposals(v.ctx, sqlc.CountProposalsParams{State: string(ProposalOpen), Proposer: proposer})
+// CountProposals counts the proposals in one of these states that a member made here.
+func (v *View) CountProposals(proposer string, states ...ProposalState) (sum int64, err error) {
+	for _, s := range states {
+		n, err := v.q.CountProposals(v.ctx, sqlc.CountProposalsParams{State: string(s), Proposer: proposer})
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // PutProposal adds a proposal. ErrExists if it is there.
