@@ -231,7 +231,7 @@ func follows(v *store.View, history *member.History, self string, a statement.Ag
 	for _, p := range before.Terms.Parties {
 		ends, left := leaves(p)
 		switch {
-		case slices.Contains(a.Parties, p), history.StandingAt(history.Newest(), p) == statement.Left:
+		case slices.Contains(a.Parties, p), !history.InGoodStanding(p): // who is suspended cannot sign, and must not hold up the others
 		case !left:
 			return fault.New(fault.Misused, "keep it; whoever wants to leave says so itself: entente agreement withdraw "+a.Name, "%s is a party of version %d of %s, and not of version %d", p, known.Version, a.Name, a.Version)
 		case a.NotBefore.Before(ends):

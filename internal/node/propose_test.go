@@ -11,6 +11,7 @@ import (
 
 	"entente.example/internal/client"
 	"entente.example/internal/fault"
+	"entente.example/internal/member"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
 	ententev1 "entente.example/proto/entente/v1"
@@ -332,6 +333,24 @@ func TestDeclinedThenSigned(t *testing.T) {
 			t.Errorf("%s: %d agreements came into force", m, n)
 		}
 	}
+}
+
+// A party that is suspended cannot sign, so the others may go on without it; before that they may not.
+func TestSuspendedPartyLeftOut(t *testing.T) {
+	t.Parallel()
+	w := found(t, "alpha", "bravo", "charlie")
+	y := w.treaty("alpha", "bravo")
+	w.start("alpha", "bravo")
+	a := y.watch("kestrel-watch", "alpha", "bravo")
+	next(w, "alpha", "bravo")(&a)
+	_, err := y.calls["alpha"].Propose(t.Context(), &ententev1.ProposeRequest{Agreement: draft(t, a)})
+	wantFault(t, err, fault.Misused, "charlie is a party of version 1")
+	raw := w.amendment(w.history, statement.Suspend, "charlie", []string{"alpha", "bravo"})
+	if out := w.learn("alpha", [][]byte{raw}, nil); out.Err() != nil {
+		t.Fatal(out.Err())
+	}
+	w.knows("bravo", func(h *member.History) bool { return !h.InGoodStanding("charlie") })
+	y.conclude(a)
 }
 
 func TestProposeRefused(t *testing.T) {
