@@ -31,7 +31,7 @@ type Explained struct {
 func (h *Home) Explain(ctx context.Context, ref string) ([]Explained, error) {
 	var list []Explained
 	err := h.DB.View(ctx, func(v *store.View) error {
-		leaves, err := decided(v, ref)
+		leaves, err := decided(v, h.Config.Member, ref)
 		if err != nil {
 			return exchangeError(ref, err)
 		}
@@ -82,7 +82,7 @@ func explain(v *store.View, e *Explained, decision, person string) (bool, error)
 }
 
 // decided finds the leaves about an exchange; about an id that no document has, those that deny it.
-func decided(v *store.View, ref string) ([]store.Indexed, error) {
+func decided(v *store.View, self, ref string) ([]store.Indexed, error) {
 	x, err := v.FindExchange(ref)
 	if err == nil {
 		list, err := v.LeavesOf(x.Manifest)
@@ -92,7 +92,13 @@ func decided(v *store.View, ref string) ([]store.Indexed, error) {
 		denied, err := deniedIDs(v, x.ID) // an earlier attempt under the same id
 		return append(denied, list...), err
 	}
-	if _, bad := ulid.ParseStrict(ref); bad != nil || !errors.Is(err, store.ErrNotFound) {
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if r, waiting := findWaiting(v, self, ref); waiting == nil { // no exchange yet, or none any more
+		ref = r.Draft.Terms.ID
+	}
+	if _, bad := ulid.ParseStrict(ref); bad != nil {
 		return nil, err
 	}
 	list, denied := deniedIDs(v, ref)
