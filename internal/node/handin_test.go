@@ -388,13 +388,14 @@ func TestRefusedProposalsRest(t *testing.T) {
 		var list []store.Outgoing
 		tried := func() bool {
 			list = w.outgoing(h)
-			return len(list) == 1 && list[0].Attempts > 0
+			// A machine that is busy may not even connect at first, which is tried again soon.
+			return len(list) == 1 && list[0].Attempts > 0 && (!rests || time.Until(list[0].Due) > limit.RetryRefused-time.Minute)
 		}
 		if !eventually(tried) {
 			t.Fatalf("%s: the outbox has %v", kind, list)
 		}
 		pause := time.Until(list[0].Due)
-		if list[0].Kind != store.OutgoingAgreement || rests && (list[0].Attempts != 1 || pause < limit.RetryRefused-time.Minute) || !rests && pause > limit.RetryMost*2 {
+		if list[0].Kind != store.OutgoingAgreement || !rests && pause > limit.RetryMost*2 {
 			t.Errorf("%s: after %d attempts, the next one is in %s", kind, list[0].Attempts, pause)
 		}
 		if untold := y.until("alpha", p.GetSha256(), "open").GetUntold(); len(untold) != 1 {
