@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,21 +125,12 @@ func findWaiting(v *store.View, self, ref string) (store.Release, error) {
 		var to string
 		id, to, _ = strings.Cut(rest, "/")
 		r, err := v.WaitingByID(id)
-		if from != self || err == nil && to != "" && !hasPrefixed(r.Draft.Terms.To, to) {
+		if from != self || err == nil && to != "" && !slices.ContainsFunc(r.Draft.Terms.To, func(m string) bool { return strings.HasPrefix(m, to) }) {
 			err = store.ErrNotFound
 		}
 		return r, err
 	}
 	return v.WaitingByPrefix(id)
-}
-
-func hasPrefixed(list []string, prefix string) bool {
-	for _, s := range list {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // approvedBefore answers whoever approves again. Somebody else learns who was first.

@@ -246,12 +246,3 @@ func (n *node) handInAgreement(ctx context.Context, o store.Outgoing) error {
 	_, err = n.merge(ctx, h, o.Peer, d, &o)
 	return err
 }
-
-// handed takes something out of the outbox that need not reach the peer any more.
-func (n *node) handed(ctx context.Context, o store.Outgoing) error {
-	err := n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("note that a %s is settled: %w", o.Kind, err)
-	}
-	return nil
-}

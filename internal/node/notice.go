@@ -119,9 +119,8 @@ func (n *node) Withdraw(ctx context.Context, req *ententev1.WithdrawRequest) (*e
 			if req.GetEnds() != nil {
 				if wanted := req.GetEnds().AsTime().Truncate(time.Second); wanted.Before(t.Ends) {
 					return fault.New(fault.Misused, "choose "+t.Ends.AddDate(0, 0, 1).Format(time.DateOnly)+" or later, or leave --on out: then it ends as soon as it can", "the notice period of %s is %dd", t.Agreement, a.Terms.NoticeDays)
-				} else {
-					t.Ends = wanted
 				}
+				t.Ends = req.GetEnds().AsTime().Truncate(time.Second)
 			}
 			left, err := withdrawals(&tx.View, a.Hash)
 			if err != nil {

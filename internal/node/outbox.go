@@ -175,9 +175,14 @@ func (n *node) handIn(ctx context.Context, o store.Outgoing) error {
 	if err := n.callWith(ctx, o, raw); err != nil {
 		return err
 	}
-	err = n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
+	return n.handed(ctx, o)
+}
+
+// handed takes something out of the outbox that has reached the peer, or need not reach it any more.
+func (n *node) handed(ctx context.Context, o store.Outgoing) error {
+	err := n.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(o) })
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("note that a %s was handed in: %w", o.Kind, err)
+		return fmt.Errorf("note that a %s is settled: %w", o.Kind, err)
 	}
 	return nil
 }

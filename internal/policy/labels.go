@@ -229,9 +229,6 @@ func (s Schemes) Clearance(labels []string, of Label) (rank int, categories []st
 	return 0, nil, false
 }
 
-// Rank gives the level of a TLP label, 0 for the most open. It reports false for anything else.
-func Rank(label string) (int, bool) { return Schemes{}.LevelOf(label) }
-
 // CheckClearances judges labels that a person is to have, without an agreement: each of another scheme, TLP's known, the others' in
 // the form of a label, for a scheme of that name may mean other things in every agreement.
 func CheckClearances(labels []string) error {

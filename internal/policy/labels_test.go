@@ -59,7 +59,7 @@ func TestParseLabel(t *testing.T) {
 		}
 	}
 	for _, l := range []string{"TLP:Red", "RED", " TLP:RED", "TLP:RED ", "TLP:AMBER-STRICT"} {
-		if _, ok := Rank(l); ok {
+		if _, ok := (Schemes{}).LevelOf(l); ok {
 			t.Errorf("%q has a rank", l)
 		}
 	}
@@ -69,12 +69,12 @@ func TestTLPCannotBeChanged(t *testing.T) {
 	t.Parallel()
 	labels, scheme := Labels(), TLP()
 	for i, l := range labels {
-		if rank, ok := Rank(l); !ok || rank != i {
+		if rank, ok := (Schemes{}).LevelOf(l); !ok || rank != i {
 			t.Errorf("rank of %s is %d, %v", l, rank, ok)
 		}
 	}
 	labels[0], scheme.Levels[4] = "changed", "BLACK"
-	if _, ok := Rank("TLP:RED"); !ok || len(Labels()) != 5 || Labels()[0] != "TLP:CLEAR" {
+	if _, ok := (Schemes{}).LevelOf("TLP:RED"); !ok || len(Labels()) != 5 || Labels()[0] != "TLP:CLEAR" {
 		t.Error("the scheme can be changed from outside")
 	}
 	a := &statement.Agreement{Ceiling: "TLP:LOW", Schemes: []statement.Scheme{{Name: "TLP", Levels: []string{"LOW", "CLEAR"}}}}
