@@ -37,6 +37,8 @@ var diagram = map[string][]string{
 	"proto/entente/v1": {},
 
 	"internal/limit":      {},
+	"internal/crash":      {},
+	"internal/memo":       {},
 	"internal/durable":    {},
 	"internal/statement":  {},
 	"internal/fault":      {"internal/statement"},
@@ -51,18 +53,23 @@ var diagram = map[string][]string{
 	// audit verifies rows as they stand, so it sees them as the queries give them.
 	"internal/audit":    {"internal/statement", "internal/checkpoint", "internal/policy", "internal/member", "internal/store", "internal/store/sqlc"},
 	"internal/identity": {"internal/fault", "internal/statement", "internal/checkpoint", "internal/member"},
-	"internal/rpc":      {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity"},
+	"internal/metrics":  {},
+	"internal/rpc":      {"proto/entente/v1", "internal/statement", "internal/member", "internal/identity", "internal/metrics"},
 	"internal/node": {
 		"proto/entente/v1", "internal/statement", "internal/checkpoint", "internal/member", "internal/policy",
-		"internal/evidence", "internal/seal", "internal/report", "internal/store", "internal/audit", "internal/identity", "internal/rpc",
+		"internal/evidence", "internal/seal", "internal/report", "internal/store", "internal/audit", "internal/identity", "internal/metrics", "internal/rpc",
 	},
-	"internal/client":  {"proto/entente/v1", "internal/identity", "internal/rpc"},
+	"internal/client": {"proto/entente/v1", "internal/identity", "internal/rpc"},
+	"internal/bench": {
+		"proto/entente/v1", "internal/statement", "internal/member", "internal/policy", "internal/seal", "internal/store", "internal/node", "internal/client",
+	},
 	"internal/console": {"proto/entente/v1", "internal/rpc"},
 	"internal/lab": {
 		"proto/entente/v1", "internal/statement", "internal/member", "internal/store",
 		"internal/audit", "internal/checkpoint", "internal/identity", "internal/rpc", "internal/node", "internal/client", "internal/console",
 	},
-	"ententetest": {"proto/entente/v1", "internal/lab"},
+	"internal/torture": {"proto/entente/v1"}, // only tests, which run the program
+	"ententetest":      {"proto/entente/v1", "internal/lab"},
 
 	"cmd/entente":        {everything},
 	"cmd/entente-verify": {"internal/evidence", "internal/statement"},
@@ -72,8 +79,9 @@ var diagram = map[string][]string{
 const everything = "*"
 
 // everybodys may be imported by anyone: the bounds, the error that a person
-// sees, and files that a crash leaves whole.
-var everybodys = []string{"internal/limit", "internal/fault", "internal/durable"}
+// sees, files that a crash leaves whole, the names of the steps at which tests
+// crash, and what is remembered because it cannot become wrong.
+var everybodys = []string{"internal/limit", "internal/fault", "internal/durable", "internal/crash", "internal/memo"}
 
 // testOnly may be imported by the tests of any package: whole alliances to test
 // against. In other code only the diagram's own arrows lead to them.

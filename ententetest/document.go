@@ -59,7 +59,7 @@ func (s State) follows(want State) bool {
 // still tells whether what is in this state can come to be in that one.
 func (s State) still(want State) bool {
 	switch s {
-	case "queued", "delivering":
+	case "queued", "delivering", "unconfirmed":
 		return true
 	case Delivered:
 		return want == Opened || want == Undecryptable

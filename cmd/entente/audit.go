@@ -31,7 +31,7 @@ entente audit verify
 entente audit witnesses
 entente audit report --agreement harbour-watch -o report.html
 entente audit export ./alpha-log`,
-	}, p.auditTail(), p.auditVerify(), p.auditReport(), asPerson(p.auditReconcile()), p.auditDisclose(), p.auditExport(), asPerson(p.auditFetch()), p.auditWitnesses(), p.auditForks())
+	}, p.auditTail(), p.auditVerify(), p.auditReport(), asPerson(p.auditReconcile()), p.auditDisclose(), p.auditExport(), asPerson(p.auditFetch()), p.auditWitnesses(), p.auditForks(), p.auditDamage())
 }
 
 func (p *program) auditTail() *cobra.Command {

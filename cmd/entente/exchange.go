@@ -130,6 +130,8 @@ func (p *program) showNext(e exchangeJSON) {
 	switch e.State {
 	case "waiting":
 		p.next("nothing was sent yet; somebody with the role approver says: entente approve " + e.ID + " --document FILE")
+	case "unconfirmed":
+		p.next("the whole document was sent, and no receipt came: ask " + e.To + " by telephone; the node goes on trying")
 	case "lapsed":
 		p.next("nothing was sent; send the document again, and tell somebody who may approve it")
 	}

@@ -89,11 +89,20 @@ type output struct {
 	root       *os.Root
 	name, temp string
 	path       string // for people
+	lasting    bool   // the temporary name is one that a later run finds, see part
 	ended      bool
 }
 
 // create begins a file in an existing folder, under a temporary name beside the final one.
 func create(dir, name string) (*output, error) {
+	root, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	return createIn(root, dir, name)
+}
+
+func openFolder(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Misused, "make it first, or name another", "there is no folder %s", dir)
@@ -101,7 +110,13 @@ func create(dir, name string) (*output, error) {
 	if err != nil {
 		return nil, fault.New(fault.Failed, "name a folder that you may write", "open folder %s: %w", dir, reason(err))
 	}
+	return root, nil
+}
+
+// createIn closes the folder on an error.
+func createIn(root *os.Root, dir, name string) (*output, error) {
 	o := &output{root: root, name: name, temp: ".entente-" + rand.Text() + ".part", path: filepath.Join(dir, name)}
+	var err error
 	if o.File, err = root.OpenFile(o.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		root.Close()
 		return nil, fault.New(fault.Failed, "name a folder that you may write", "write in folder %s: %w", dir, reason(err))
@@ -177,6 +192,16 @@ func (o *output) abort() {
 	o.ended = true
 	o.File.Close()
 	_ = o.root.Remove(o.temp)
+	o.root.Close()
+}
+
+// leave closes the file and keeps it under its temporary name. After commit it does nothing.
+func (o *output) leave() {
+	if o.ended {
+		return
+	}
+	o.ended = true
+	o.File.Close()
 	o.root.Close()
 }
 

@@ -26,11 +26,15 @@ running node.
 
 waiting means that a second person has to approve it, see "entente approvals",
 and lapsed that nobody did in time. queued and delivering mean that the node is
-trying, and goes on by itself until the deadline. delivered means that the
-recipient's signed receipt is here; refused, that its signed refusal is;
-expired, that the deadline passed.
+trying, and goes on by itself until the deadline; unconfirmed, that it tries
+too, but the recipient may have the whole document: only its receipt is missing.
+delivered means that the recipient's signed receipt is here; refused, that its
+signed refusal is; expired, that the deadline passed, or somebody cancelled it.
 
-What comes next: "entente show EXCHANGE" for the receipts and reasons.
+Of what was tried in vain it prints why, how often, and when it is tried next.
+
+What comes next: "entente show EXCHANGE" for the receipts and reasons, "entente
+retry" to have it tried now, "entente cancel" to give it up.
 
 ` + jsonExchange,
 		Example: `entente outbox
@@ -111,6 +115,7 @@ func (p *program) list(ctx context.Context, direction ententev1.Direction, most 
 		if more {
 			p.note("There are more; --limit N shows them.\n")
 		}
+		p.showTrouble(found)
 	}
 	return nil
 }

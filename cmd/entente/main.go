@@ -94,9 +94,9 @@ entente send report.pdf --to bravo --agreement harbour-watch \
 	root.AddGroup(&cobra.Group{ID: groupSetup, Title: "become a member"}, &cobra.Group{ID: groupWork, Title: "work with documents"},
 		&cobra.Group{ID: groupNode, Title: "run and check a node"}, &cobra.Group{ID: groupLearn, Title: "learn and try"})
 	p.add(root, groupSetup, p.initCommand(), p.cardCommand(), p.charterCommand(), p.agreementCommand(), p.policyCommand(), p.personCommand(), p.labelCommand())
-	p.add(root, groupWork, asPerson(p.sendCommand()), asPerson(p.outboxCommand()), asPerson(p.inboxCommand()), asPerson(p.showCommand()), asPerson(p.openCommand()),
+	p.add(root, groupWork, asPerson(p.sendCommand()), asPerson(p.outboxCommand()), asPerson(p.retryCommand()), asPerson(p.cancelCommand()), asPerson(p.inboxCommand()), asPerson(p.showCommand()), asPerson(p.openCommand()),
 		asPerson(p.approvalsCommand()), asPerson(p.approveCommand()), asPerson(p.whoMayCommand()), p.evidenceCommand())
-	p.add(root, groupNode, p.nodeCommand(), p.healthCommand(), p.auditCommand(), p.inspectCommand())
+	p.add(root, groupNode, p.nodeCommand(), p.healthCommand(), asPerson(p.metricsCommand()), p.auditCommand(), p.inspectCommand(), p.benchCommand())
 	p.add(root, groupLearn, p.demoCommand(), p.labCommand(), p.foundCommand(), p.versionCommand(), p.completionCommand(), p.manCommand())
 	help := helpCommand()
 	help.GroupID = groupLearn

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -53,6 +55,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"exits": scriptExits, "until": scriptUntil, "ports": scriptPorts, "found-ports": scriptFoundPorts, "world": scriptWorld, "agree": scriptAgree, "corrupt": scriptCorrupt,
 		"sparse": scriptSparse, "capture": scriptCapture, "mail": scriptMail, "occupied": scriptOccupied, "write": scriptWrite,
+		"thin-line": scriptThinLine,
 	}
 }
 
@@ -240,6 +243,41 @@ func scriptOccupied(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := net.Listen("tcp", config.PeerListen)
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
+}
+
+// thin-line HOME BYTES [open] has the people of HOME reach its running node over a line that breaks once it has carried so many bytes to them, and
+// is not mended. One that stays open carries nothing more, and does not say so. It changes entente.toml, which only they read meanwhile.
+func scriptThinLine(ts *testscript.TestScript, _ bool, args []string) {
+	config, err := node.ReadConfig(ts.MkAbs(args[0]))
+	ts.Check(err)
+	most, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	path := filepath.Join(ts.MkAbs(args[0]), node.ConfigFile)
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(b, []byte(config.NodeListen), []byte(l.Addr().String())), 0o600))
+	go func() {
+		defer l.Close()
+		near, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer near.Close()
+		far, err := net.Dial("tcp", config.NodeListen)
+		if err != nil {
+			return
+		}
+		defer far.Close()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _, _ = io.Copy(far, near) }()
+		_, _ = io.CopyN(near, far, most)
+		if len(args) > 2 {
+			<-ended
+		}
+	}()
 }
 
 // write NAME TEXT makes a file; both may hold escapes as Go has them, which a script cannot.

@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +22,8 @@ import (
 )
 
 func (p *program) nodeCommand() *cobra.Command {
-	return &cobra.Command{
+	var profile string
+	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Run this member's node, until it is interrupted",
 		Long: `Node runs the member's node: it receives from other members, delivers what was
@@ -35,11 +41,21 @@ the log is JSON too.`,
 		Example: `entente node
 entente node --home ./world/alpha`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.node(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.node(cmd.Context(), profile) },
 	}
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write where the processor's time goes to FILE, for go tool pprof")
+	_ = cmd.Flags().MarkHidden("cpu-profile") // bench uses it
+	return cmd
 }
 
-func (p *program) node(ctx context.Context) error {
+func (p *program) node(ctx context.Context, profile string) (err error) {
+	if profile != "" {
+		stop, e := profileTo(profile)
+		if e != nil {
+			return e
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	h, err := p.change(ctx)
 	if err != nil {
 		return err
@@ -48,6 +64,13 @@ func (p *program) node(ctx context.Context) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if p.json {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	}
+	// Memory that nobody touches, so that the system never provides it. Garbage is collected when there is as much as what is in use, and a node
+	// that holds a few MiB would do little else.
+	ballast := make([]byte, 32<<20)
+	defer runtime.KeepAlive(ballast)
+	if debug.SetMemoryLimit(-1) > limit.Memory { // unless GOMEMLIMIT asks for less
+		debug.SetMemoryLimit(limit.Memory)
 	}
 	return h.Serve(ctx, node.Options{Log: log, Now: p.now, Ready: func() {
 		if p.json {
@@ -62,6 +85,21 @@ func (p *program) node(ctx context.Context) error {
 	}})
 }
 
+// profileTo writes a CPU profile until stop is called.
+func profileTo(path string) (stop func() error, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fault.New(fault.Misused, "name a file in a folder that is there", "write a profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("write a profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
+}
+
 func (p *program) healthCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "health",
@@ -70,11 +108,11 @@ func (p *program) healthCommand() *cobra.Command {
 not. It shows the node's own certificate, so it needs no person; service
 managers and containers call it. It says when that certificate ends, and warns
 in the last 30 days. It warns too if the log is stopped because it contradicted
-itself, if no quorum of the other members co-signs it any more, or if another
-member's log contradicted itself.
+itself, if no quorum of the other members co-signs it any more, if another
+member's log contradicted itself, or if something in the home is damaged.
 
 With --json: member, address, status, certificate_ends, log ("signing", "stopped"
-or "stale").`,
+or "stale"), damaged (how many things are).`,
 		Example: `entente health
 entente health --home ./world/alpha --json`,
 		Args: args(),
@@ -114,6 +152,13 @@ func (p *program) health(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	damage, err := (&node.Home{Dir: dir}).Damage()
+	if err != nil {
+		return err
+	}
+	if len(damage.List) > 0 {
+		p.note("%s Something in the home is damaged, and documents may be kept apart: entente audit damage\n", styled(bad.Render("alarm:")))
+	}
 	end, soon := identity.ExpiresSoon(keys.Node, p.now())
 	if p.json {
 		return p.emit(struct {
@@ -122,7 +167,8 @@ func (p *program) health(ctx context.Context) error {
 			Status  string    `json:"status"`
 			Ends    time.Time `json:"certificate_ends"`
 			Log     string    `json:"log"`
-		}{config.Member, address, "serving", end.UTC(), log})
+			Damaged int       `json:"damaged"`
+		}{config.Member, address, "serving", end.UTC(), log, len(damage.List)})
 	}
 	p.printf("%s serves at %s; the node's certificate ends at %s\n", config.Member, address, end)
 	if soon {

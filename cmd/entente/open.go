@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"entente.example/internal/client"
 	"entente.example/internal/fault"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
@@ -33,8 +34,12 @@ own name there, unless that begins with a dot or is desktop.ini: files of such
 names change how programs behave. The file appears when it is complete, and not
 before; a file that is there already is left alone, unless --force is given.
 
-If this program is killed meanwhile, a file .entente-….part stays in the folder,
-with as much of the document as had come. Remove it.
+If the connection breaks, open goes on where it was. If it does not come back,
+or this program is interrupted or killed, a file .entente-….part stays in the
+folder, with as much of the document as had come. The next open into the same
+folder goes on with it; the policies are asked again, and it is one more opening
+in the log. Remove it if you do not want that: it can be read by you. On Windows
+it is of no further use, and open begins anew.
 
 EXCHANGE is FROM/ID/TO as "entente inbox" prints it, any beginning of it that
 fits only one, or the ID alone.
@@ -91,26 +96,26 @@ func (p *program) open(ctx context.Context, ref, out string, force bool) error {
 	if err != nil {
 		return err
 	}
-	// A probe: a folder that cannot be written must not cost a trace in the log either.
-	probe, err := create(to.dir, "probe")
-	if err != nil {
-		return err
-	}
-	probe.abort()
 	c, err := p.dial()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	file, err := p.arrive(ctx, c, ref, to)
+	if err != nil {
+		return err
+	}
+	defer file.abort()
 	patience := time.AfterFunc(time.Second, func() { p.note("the node verifies the whole document before it gives any of it out\n") })
 	defer patience.Stop()
-	file := &arriving{place: to, program: p}
-	defer file.abort()
-	about, err := c.Open(ctx, ref, func(about *ententev1.Opened) (io.Writer, error) {
+	about, err := c.OpenFrom(ctx, ref, io.NewSectionReader(file.File, 0, file.has), func(about *ententev1.Opened) (io.Writer, error) {
 		patience.Stop()
 		return file, file.begin(about)
 	})
 	if err != nil {
+		if ctx.Err() != nil || fault.KindOf(err) == fault.Transient {
+			file.keep()
+		}
 		return err
 	}
 	file.bar.done()
@@ -124,23 +129,61 @@ func (p *program) open(ctx context.Context, ref, out string, force bool) error {
 type arriving struct {
 	place
 	*program
-	*output // nil until it begins
-	bar     *bar
+	*output
+	has int64 // bytes of it
+	bar *bar
 }
 
-// begin chooses the name and makes the file.
-func (a *arriving) begin(about *ententev1.Opened) (err error) {
+// arrive makes the file before the document is asked for: a folder that cannot be written must not cost a trace in the log. It is named after the
+// manifest, so the node is asked first what the exchange is.
+func (p *program) arrive(ctx context.Context, c *client.Client, ref string, to place) (a *arriving, err error) {
+	found, err := c.Node().Show(ctx, &ententev1.ShowRequest{Exchange: ref})
+	if err != nil {
+		return nil, err
+	}
+	a = &arriving{place: to, program: p}
+	var manifest statement.Hash
+	if list := found.GetExchanges(); len(list) == 1 {
+		err = manifest.UnmarshalText([]byte(list[0].GetManifestSha256()))
+	} else {
+		return nil, fault.New(fault.Misused, "write FROM/ID/TO", "%.128q is not one exchange", ref)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Failed, "compare the versions of the two programs: entente version", "the node names no manifest: %w", err)
+	}
+	if a.output, a.has, err = part(to.dir, manifest.String()); err != nil {
+		return nil, err
+	}
+	if a.has > 0 {
+		p.note("an earlier run has brought %s of it; going on from there\n", size(a.has))
+	}
+	return a, nil
+}
+
+// begin chooses the name, and looks for the place to go on at.
+func (a *arriving) begin(about *ententev1.Opened) error {
 	if a.place.name == "" {
 		a.place.name = about.GetFileName()
 		if err := ownName(a.place.name); err != nil {
 			return err
 		}
 	}
-	if a.output, err = create(a.place.dir, a.place.name); err != nil {
-		return err
+	a.output.name, a.path = a.place.name, filepath.Join(a.place.dir, a.place.name)
+	if _, err := a.File.Seek(a.has, io.SeekStart); err != nil {
+		return fault.New(fault.Failed, "", "write %s: %w", a.path, reason(err))
 	}
 	a.bar = a.progress(about.GetSize(), "receiving")
+	a.bar.set(a.has)
 	return nil
+}
+
+// keep leaves what there is for the next run.
+func (a *arriving) keep() {
+	a.bar.done()
+	if a.has > 0 && a.lasting {
+		a.leave()
+		a.note("the first %s of it stay in %s; open it again to go on, or remove that\n", size(a.has), filepath.Join(a.place.dir, a.temp))
+	}
 }
 
 // ownName checks the name that the sender has chosen, which must not turn a document into somebody's configuration.
@@ -159,18 +202,17 @@ func ownName(name string) error {
 func (a *arriving) Write(b []byte) (int, error) {
 	n, err := a.File.Write(b)
 	a.bar.add(n)
+	a.has += int64(n)
 	if err != nil {
 		return n, fault.New(fault.Failed, "make room, and open it again", "write %s: %w", a.path, reason(err))
 	}
 	return n, nil
 }
 
-// abort removes what there is, unless it was committed.
+// abort removes what there is, unless it was committed or kept.
 func (a *arriving) abort() {
 	a.bar.done()
-	if a.output != nil {
-		a.output.abort()
-	}
+	a.output.abort()
 }
 
 func (p *program) opened(about *ententev1.Opened, path string) error {

@@ -166,7 +166,7 @@ func state(s string) styled {
 		return styled(good.Render(s))
 	case "refused", "expired", "undecryptable", "lapsed":
 		return styled(bad.Render(s))
-	case "waiting", "queued", "delivering":
+	case "waiting", "queued", "delivering", "unconfirmed":
 		return styled(wait.Render(s))
 	}
 	return styled(plain(s))

@@ -101,7 +101,7 @@ func word(s string) string {
 }
 
 // ours are commands of a member's home, as hints name them.
-var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|approvals|approve|who-may|node|health|audit|evidence|policy|label)\b`)
+var ours = regexp.MustCompile(`\bentente (init|card|charter|agreement|person|send|outbox|inbox|show|open|approvals|approve|who-may|node|health|metrics|audit|evidence|policy|label)\b`)
 
 // hint is a hint as this person can follow it: where --home was given, the commands in it need that too.
 func (p *program) hint(text string) string {

@@ -22,7 +22,7 @@ import (
 type sendFlags struct {
 	to                 words
 	agreement, purpose string
-	label, name        string
+	label, name, id    string
 	retain, deliverBy  duration
 	wait, dryRun       bool
 }
@@ -39,6 +39,13 @@ what was released; and delivers it by itself, trying again until the deadline.
 
 Send returns when the document is safe with the node. With --wait it returns
 when every recipient has answered with a signed receipt.
+
+If the connection breaks, send begins again by itself. If it does not come back,
+or this program is killed, nobody knows whether the node has the document.
+Repeat it with --id, with the same document and flags: it is sent once, however
+often it is repeated. The node compares what the flags say, but cannot compare a
+document that it has already. The id is printed for large documents and with
+every such error; a script that wants to be sure chooses one itself, a ULID.
 
 It prints the exchanges, one for each recipient, as FROM/ID/TO; with --wait each
 with its state. It ends with 3 if our policies or any recipient refused.
@@ -75,6 +82,7 @@ entente send report.pdf --to bravo,charlie --agreement harbour-watch \
 	flags.Var(&f.retain, "retain", "how long recipients may keep it, such as 90d (default: as long as the agreement allows)")
 	flags.Var(&f.deliverBy, "deliver-by", "how long the node tries to deliver it, such as 12h (default 7d)")
 	flags.StringVar(&f.name, "name", "", "the document's NAME for the recipients (default: the file's)")
+	flags.StringVar(&f.id, "id", "", "the ID of a sending that was interrupted, to repeat it (default: a new one)")
 	flags.BoolVar(&f.wait, "wait", false, "wait until every recipient has answered")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "send nothing, and say who would accept it and who would not")
 	required(cmd, "to", "agreement", "purpose", "label")
@@ -110,6 +118,11 @@ func (f *sendFlags) check() error {
 	if _, err := f.retain.days("retain"); err != nil {
 		return err
 	}
+	if f.id != "" {
+		if err := statement.ValidID(f.id); err != nil {
+			return fault.New(fault.Misused, "leave it out for a new sending", "--id: %w", err)
+		}
+	}
 	if f.name != "" {
 		return validDocument(f.name)
 	}
@@ -142,9 +155,12 @@ func (p *program) send(ctx context.Context, path string, f sendFlags) error {
 	if err != nil {
 		return err
 	}
+	if info.Size() >= worthABar {
+		p.note("its id is %s; if this is interrupted, repeat it with --id %[1]s\n", sub.GetId())
+	}
 	sent, err := p.submit(ctx, sub, file, info.Size())
 	if err != nil {
-		return err
+		return repeatable(ctx, err, sub.GetId())
 	}
 	waits := len(sent.GetWaits()) > 0
 	if f.wait {
@@ -182,11 +198,27 @@ func (p *program) waits(sent *ententev1.SendResponse, sub *ententev1.Submission)
 		p.self()+" approve "+sub.GetId()+" --document "+word(sub.GetFileName()))
 }
 
+// repeatable adds to an error that leaves open whether the node has the document how to find out without sending it twice.
+func repeatable(ctx context.Context, err error, id string) error {
+	kind := fault.KindOf(err)
+	if ctx.Err() == nil && kind != fault.Transient && kind != fault.Failed {
+		return err
+	}
+	hint := "repeat it with --id " + id + ", and it is sent once"
+	if first := fault.Hint(err); first != "" {
+		hint = first + "; then " + hint
+	}
+	return fault.New(kind, hint, "%w", err)
+}
+
 // submission is what the flags say.
 func (f *sendFlags) submission() (*ententev1.Submission, error) {
 	retain, err := f.retain.days("retain")
-	// The id is chosen once: whatever is repeated with it is the same sending.
-	return &ententev1.Submission{Id: client.NewID(), To: f.to, Agreement: f.agreement, Purpose: f.purpose, Label: f.label, RetainDays: retain,
+	id := f.id
+	if id == "" { // it is chosen once: whatever is repeated with it is the same sending
+		id = client.NewID()
+	}
+	return &ententev1.Submission{Id: id, To: f.to, Agreement: f.agreement, Purpose: f.purpose, Label: f.label, RetainDays: retain,
 		DeliverSeconds: int64(time.Duration(f.deliverBy) / time.Second), FileName: f.name, MediaType: statement.MediaType(f.name)}, err
 }
 
@@ -258,7 +290,7 @@ func (p *program) await(ctx context.Context, sent *ententev1.SendResponse) error
 	defer c.Close()
 	var refused, expired, lapsed []exchangeJSON
 	for _, ref := range sent.GetExchanges() {
-		found, err := c.Await(ctx, ref, func(e *ententev1.Exchange) bool { return client.Settled(e.GetState()) })
+		found, err := c.Settle(ctx, ref)
 		if ctx.Err() != nil {
 			return fault.New(fault.Failed, "the node goes on by itself; entente outbox shows how far it has come", "stopped waiting")
 		}

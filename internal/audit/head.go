@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 )
 
@@ -81,12 +82,13 @@ type slots struct {
 	head [2]head
 	err  [2]error // why a slot is not sound; fs.ErrNotExist if it is not there
 	sync func(*os.File) error
+	step string // what writing one is called in package crash
 }
 
 func slotName(i int) string { return "log-" + strconv.Itoa(i) }
 
 func readSlots(dir string) (s slots) {
-	s.dir, s.sync = dir, (*os.File).Sync
+	s.dir, s.sync, s.step = dir, (*os.File).Sync, crash.HeadWrite
 	for i := range s.head {
 		s.head[i], s.err[i] = readSlot(filepath.Join(dir, slotName(i)))
 	}
@@ -161,7 +163,7 @@ func (s *slots) write(i int, h head) error {
 		err = f.Truncate(int64(len(text)))
 	}
 	if err == nil {
-		err = s.sync(f)
+		err = crash.Step(s.step, func() error { return s.sync(f) })
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write head: %w: %w", errDoubtful, err)

@@ -10,7 +10,8 @@
 //
 //	log, err := audit.OpenLog(ctx, db, filepath.Join(home, "head"), audit.Keys{Ed25519: keys.Log, MLDSA: keys.LogMLDSA})
 //	…
-//	checkpoint, err := log.Publish(ctx) // covers everything committed before the call
+//	err := log.Cover(ctx)               // the head covers everything committed before the call
+//	checkpoint, err := log.Publish(ctx) // and so does a signed checkpoint
 package audit
 
 import (
@@ -24,6 +25,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"entente.example/internal/checkpoint"
+	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/store"
@@ -41,18 +43,23 @@ type Log struct {
 
 	sync   func(*os.File) error // (*os.File).Sync, but in tests
 	failed error                // of writing the head, after which nothing is known about the disk; only a round touches it
+	synced tlog.Tree            // the head as we last synced it ourselves; only a round touches it
 
 	rest sync.WaitGroup // counts rounds that run
 
 	mu      sync.Mutex // guards what follows
 	running bool       // a round is under way
 	next    *round     // the round that a caller now joins; it has not begun
-	renew   bool       // the next round signs even if nothing is new
 }
 
 // round is one publication, shared by everybody who asked for one before it began.
 type round struct {
-	done       chan struct{}
+	sign  bool // somebody wants a checkpoint; guarded by Log.mu until the round begins
+	renew bool // even if nothing is new; likewise
+
+	covered    chan struct{} // closed when the head covers what was committed, or when that failed
+	uncovered  error         // why it failed
+	done       chan struct{} // closed when the round is over
 	checkpoint []byte
 	err        error
 }
@@ -90,7 +97,7 @@ func (l *Log) recover(ctx context.Context) error {
 		return l.begin(ctx, &s)
 	}
 	h := s.head[at]
-	now, err := l.check(ctx, h)
+	now, err := l.check(ctx, h, true)
 	if err != nil {
 		return err
 	}
@@ -132,7 +139,7 @@ func (l *Log) slots() slots {
 // begin makes the head of a new log. A crash between the two slots leaves an empty log with one, and a log with one slot
 // torn is opened like any other.
 func (l *Log) begin(ctx context.Context, s *slots) error {
-	now, err := l.state(ctx, 0)
+	now, err := l.state(ctx, 0, true)
 	if err != nil {
 		return err
 	}
@@ -150,7 +157,7 @@ func (l *Log) begin(ctx context.Context, s *slots) error {
 	return nil
 }
 
-// state is what the database says at one moment.
+// state is what the database says at one moment. Without being asked for, the checkpoint is not read.
 type state struct {
 	tree       tlog.Tree
 	atHead     tlog.Tree // the tree when it had the size of the head; zero if it is not that large
@@ -159,7 +166,7 @@ type state struct {
 	raw        []byte    // the checkpoint as it was signed; nil if there is none
 }
 
-func (l *Log) state(ctx context.Context, headSize int64) (s state, err error) {
+func (l *Log) state(ctx context.Context, headSize int64, signed bool) (s state, err error) {
 	err = l.db.View(ctx, func(v *store.View) error {
 		if s.tree, err = v.Root(); err != nil {
 			return missing(err)
@@ -169,6 +176,9 @@ func (l *Log) state(ctx context.Context, headSize int64) (s state, err error) {
 			if s.atHead.Hash, err = tlog.TreeHash(headSize, v.Hashes()); err != nil {
 				return missing(err)
 			}
+		}
+		if !signed {
+			return nil
 		}
 		_, s.raw, err = v.Checkpoint()
 		if errors.Is(err, store.ErrNotFound) {
@@ -202,11 +212,11 @@ func damaged(err error) error {
 
 // check reads the database and compares it with the head. The head must have been read under the lock and before, so that
 // nobody advances it in between.
-func (l *Log) check(ctx context.Context, h head) (state, error) {
+func (l *Log) check(ctx context.Context, h head, signed bool) (state, error) {
 	if h.Log != l.origin() {
 		return state{}, fault.New(fault.Conflict, "give this home its own folder head", "the head in %s belongs to the log %.80q, not to %s", l.dir, h.Log, l.origin())
 	}
-	now, err := l.state(ctx, h.Tree.N)
+	now, err := l.state(ctx, h.Tree.N, signed)
 	if err != nil {
 		return now, err
 	}
@@ -219,7 +229,22 @@ func (l *Log) check(ctx context.Context, h head) (state, error) {
 	return now, nil
 }
 
-// Publish signs and stores a checkpoint of everything that was committed before the call, and returns it. Callers at the same time
+// Cover makes the head cover everything that was committed before the call, durably, so that leaves may be named to others: a log that is
+// put back to an older state afterwards is found out when the program starts. Callers at the same time share one round. It must
+// not be called inside an Update. ctx bounds the wait; a round that has begun is finished. A log that was stopped covers nothing.
+//
+// A checkpoint comes with a later Publish: signing takes longer than all the rest, and nothing that is shown names one.
+func (l *Log) Cover(ctx context.Context) error {
+	r := l.join(ctx, false, false)
+	select {
+	case <-r.covered:
+		return r.uncovered
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Publish covers, signs and stores a checkpoint of everything that was committed before the call, and returns it. Callers at the same time
 // share one round. If nothing is new it returns the checkpoint that is there. It must not be called inside an Update. ctx
 // bounds the wait; a round that has begun is finished. A log that was stopped publishes nothing.
 func (l *Log) Publish(ctx context.Context) ([]byte, error) { return l.ask(ctx, false) }
@@ -229,24 +254,29 @@ func (l *Log) Publish(ctx context.Context) ([]byte, error) { return l.ask(ctx, f
 func (l *Log) Renew(ctx context.Context) ([]byte, error) { return l.ask(ctx, true) }
 
 func (l *Log) ask(ctx context.Context, renew bool) ([]byte, error) {
-	l.mu.Lock()
-	l.renew = l.renew || renew
-	if l.next == nil {
-		l.next = &round{done: make(chan struct{})}
-	}
-	r := l.next
-	if !l.running {
-		l.running = true
-		ctx := context.WithoutCancel(ctx)
-		l.rest.Go(func() { l.rounds(ctx) })
-	}
-	l.mu.Unlock()
+	r := l.join(ctx, true, renew)
 	select {
 	case <-r.done:
 		return r.checkpoint, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// join gives the next round, and sees to it that there is one.
+func (l *Log) join(ctx context.Context, sign, renew bool) *round {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		l.next = &round{covered: make(chan struct{}), done: make(chan struct{})}
+	}
+	l.next.sign, l.next.renew = l.next.sign || sign, l.next.renew || renew
+	if !l.running {
+		l.running = true
+		ctx := context.WithoutCancel(ctx)
+		l.rest.Go(func() { l.rounds(ctx) })
+	}
+	return l.next
 }
 
 // Close waits for the round that is under way, whoever stopped waiting for it: it must not write into a home that somebody
@@ -258,64 +288,87 @@ func (l *Log) Close() { l.rest.Wait() }
 func (l *Log) rounds(ctx context.Context) {
 	for {
 		l.mu.Lock()
-		r, renew := l.next, l.renew
-		l.next, l.renew = nil, false
+		r := l.next
+		l.next = nil
 		if r == nil {
 			l.running = false
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		if r.checkpoint, r.err = l.publish(ctx, renew); r.err != nil {
-			r.err = fmt.Errorf("publish log %s: %w", l.origin(), r.err)
+		if err := l.publish(ctx, r); err != nil {
+			r.err = fmt.Errorf("publish log %s: %w", l.origin(), err)
 		}
+		r.cover(r.err)
 		close(r.done)
 	}
 }
 
-func (l *Log) publish(ctx context.Context, renew bool) ([]byte, error) {
+// cover says, once, that the head covers what the round is about, or why not. Only the goroutine of the rounds calls it.
+func (r *round) cover(err error) {
+	select {
+	case <-r.covered: // what failed since is the checkpoint
+	default:
+		r.uncovered = err
+		close(r.covered)
+	}
+}
+
+func (l *Log) publish(ctx context.Context, r *round) error {
 	if err := l.Stopped(); err != nil {
-		return nil, err
+		return err
 	}
 	if l.failed != nil {
-		return nil, fault.New(fault.Failed, "see to the disk, then start the program again", "the log's head could not be written, and nothing is published since: %w", l.failed)
+		return fault.New(fault.Failed, "see to the disk, then start the program again", "the log's head could not be written, and nothing is published since: %w", l.failed)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	unlock, err := lock(ctx, l.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	if err := l.Stopped(); err != nil { // while we waited
-		return nil, err
+		return err
 	}
 	s := l.slots()
 	at := s.newest()
 	if at < 0 {
-		return nil, fault.New(fault.Conflict, restoreHint, "the head in %s is missing or damaged", l.dir)
+		return fault.New(fault.Conflict, restoreHint, "the head in %s is missing or damaged", l.dir)
 	}
-	now, err := l.check(ctx, s.head[at])
+	now, err := l.check(ctx, s.head[at], r.sign)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if now.raw != nil && now.checkpoint == now.tree && !renew {
-		return now.raw, nil
+	shown := now.raw != nil && now.checkpoint == now.tree
+	if shown && !r.renew {
+		r.checkpoint = now.raw
+		return nil
 	}
-	if now.tree.N > s.head[at].Tree.N {
+	// Somebody else may have written the newest slot and crashed before it was synced. Then the other one is all that a power cut would leave.
+	if l.synced != s.head[at].Tree {
+		err = s.write(at, s.head[at])
+	}
+	switch {
+	case err != nil:
+	case now.tree.N > s.head[at].Tree.N:
 		// A crash before this leaves leaves that nobody was shown. A crash after it leaves a head without a checkpoint, and
 		// the next round or OpenLog signs it.
 		err = s.advance(head{Log: l.origin(), Tree: now.tree})
-	} else {
-		err = s.write(at, s.head[at]) // by somebody who crashed before the checkpoint, perhaps also before the head was synced
 	}
 	if errors.Is(err, errDoubtful) {
 		l.failed = err
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return l.sign(ctx, now.tree, now.signed)
+	l.synced = now.tree
+	r.cover(nil)
+	if !r.sign {
+		return nil
+	}
+	r.checkpoint, err = l.sign(ctx, now.tree, now.signed)
+	return err
 }
 
 // sign makes the checkpoint of a tree that the head covers, dated now, but not before the one that was signed last: a clock that was put
@@ -329,6 +382,8 @@ func (l *Log) sign(ctx context.Context, t tlog.Tree, last time.Time) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	err = l.db.Update(ctx, func(tx *store.Tx) error { return tx.PutCheckpoint(t.N, raw) })
+	err = crash.Step(crash.CheckpointStore, func() error {
+		return l.db.Update(ctx, func(tx *store.Tx) error { return tx.PutCheckpoint(t.N, raw) })
+	})
 	return raw, err
 }

@@ -120,9 +120,13 @@ func (v *homeVerifier) verifyBlobs() {
 		done++
 		v.progress("documents", done, v.blobList.n)
 	}
-	if v.from > 0 {
-		return
+	if v.from == 0 {
+		v.verifyUnnamed()
 	}
+}
+
+// verifyUnnamed looks for files that no row names.
+func (v *homeVerifier) verifyUnnamed() {
 	var unknown []statement.Hash
 	err := v.blobs(func(key statement.Hash) {
 		if len(unknown) < mostUnknown {
@@ -141,6 +145,9 @@ const mostUnknown = 1000
 // blobs calls fn for each blob that no manifest has at this moment.
 func (v *homeVerifier) blobs(fn func(statement.Hash)) error {
 	return v.Blobs.Walk(func(path string, key statement.Hash, ok bool) error {
+		if v.pace != nil {
+			v.pace(v.ctx, 4<<10) // as if a page of it were read, so that a million files are no burst
+		}
 		switch {
 		case !ok:
 			v.report.add("blobs/"+path, "it is no blob")
@@ -168,7 +175,7 @@ func (v *homeVerifier) blob(b wantedBlob) error {
 	v.report.Documents++
 	v.report.Bytes += size
 	h := sha256.New()
-	_, err = io.CopyBuffer(h, cancelReader{v.ctx, f}, make([]byte, 1<<20))
+	_, err = io.CopyBuffer(h, cancelReader{v.ctx, f, v.pace}, make([]byte, 1<<20))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -178,16 +185,22 @@ func (v *homeVerifier) blob(b wantedBlob) error {
 	return nil
 }
 
+// cancelReader reads until nobody waits for it any more, and no faster than pace lets it, if that is not nil.
 type cancelReader struct {
-	ctx context.Context
-	r   io.Reader
+	ctx  context.Context
+	r    io.Reader
+	pace func(ctx context.Context, bytes int)
 }
 
 func (c cancelReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.r.Read(p)
+	n, err := c.r.Read(p)
+	if c.pace != nil {
+		c.pace(c.ctx, n)
+	}
+	return n, err
 }
 
 // A running node puts a blob in place just before the transaction that names it. So a blob that was committed within the last

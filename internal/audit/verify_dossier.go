@@ -50,7 +50,7 @@ var aboutExchange = map[statement.EventKind]bool{
 // verifyDossiers goes through all manifests that any row or leaf names.
 func (v *homeVerifier) verifyDossiers() {
 	row, _ := v.view.Counts() // an error shows again at once
-	for hash, err := range v.view.CaseRows() {
+	for hash, err := range v.view.CaseRows(nil) {
 		if v.ctx.Err() != nil || v.failed("manifest", err) {
 			return
 		}

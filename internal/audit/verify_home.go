@@ -106,6 +106,7 @@ type homeVerifier struct {
 	self   string
 
 	from       int64               // the first leaf that is read
+	cosigned   int64               // leaves of the newest checkpoint that witnesses co-signed, or -1
 	roots      map[int64]tlog.Hash // size → root, of the sizes that somebody wants to know
 	tree       tlog.Tree           // as the leaves give it
 	history    *member.History     // nil if there is no charter, or none that is sound
@@ -115,6 +116,7 @@ type homeVerifier struct {
 	grown      counts    // the rows that the leaves read here must have made
 	blobList   *spool
 	told       time.Time // when Progress was called last
+	pace       func(ctx context.Context, bytes int)
 }
 
 // progress tells how far the verification is, at most ten times in a second.
@@ -159,7 +161,11 @@ func (v *homeVerifier) wantRoots(s slots) {
 }
 
 func (v *homeVerifier) verifyCheckpoint() {
-	v.checkpoint.N = -1
+	v.checkpoint.N, v.cosigned = -1, -1
+	newest, err := v.view.NewestCosigned()
+	if !errors.Is(err, store.ErrNotFound) && !v.failed("checkpoint", err) {
+		v.cosigned = newest.Size
+	}
 	rows, err := v.view.CheckpointRows()
 	if v.failed("checkpoint", err) {
 		return
@@ -217,9 +223,12 @@ func (v *homeVerifier) verifyHead(before, after slots) {
 			older = h.Tree.N
 		}
 	}
-	// The head advances only after the checkpoint of the one before was stored.
-	if older > max(v.checkpoint.N, 0) {
-		v.report.add("checkpoint", "it covers less than the %d leaves that were shown to others, or is missing", older)
+	// The checkpoint follows the head, also where a crash came between; the next start makes up for it. But what witnesses co-signed was a checkpoint
+	// before, and a log that was shown has one.
+	if v.cosigned > max(v.checkpoint.N, 0) {
+		v.report.add("checkpoint", "it covers less than the %d leaves that witnesses co-signed, or is missing", v.cosigned)
+	} else if older > 0 && v.checkpoint.N < 0 {
+		v.report.add("checkpoint", "it is missing, and %d leaves were shown to others", older)
 	}
 	if at := after.newest(); at >= 0 && v.checkpoint.N > after.head[at].Tree.N {
 		v.report.add("head", "it covers %d leaves, and the checkpoint %d that were shown to others", after.head[at].Tree.N, v.checkpoint.N)

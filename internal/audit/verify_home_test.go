@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -367,5 +368,22 @@ func TestVerifyHomeFindsTakenSignatures(t *testing.T) {
 	}
 	if h.sound(); tried < 4 {
 		t.Errorf("only %d signatures were tried", tried)
+	}
+}
+
+// TestVerifyHomeFindsAnOlderCheckpoint puts back a genuine checkpoint from before what witnesses co-signed. The head alone does not tell: it may be
+// ahead of the checkpoint.
+func TestVerifyHomeFindsAnOlderCheckpoint(t *testing.T) {
+	t.Parallel()
+	h := newWorld(t).home()
+	old := h.publish()
+	_, tree, err := checkpoint.Head(old)
+	check(t, err)
+	h.populate()
+	h.sound()
+	_, err = h.raw().Exec("UPDATE checkpoint SET size = ?, note = ?", tree.N, old)
+	check(t, err)
+	if r := h.verify(); !slices.ContainsFunc(r.Problems, func(p Problem) bool { return strings.Contains(p.What, "that witnesses co-signed") }) {
+		t.Errorf("found %+v", r.Problems)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -109,19 +110,29 @@ func (v *homeVerifier) verifyLog() {
 	if v.failed("tree", err) {
 		return
 	}
-	hashes := newStream(v.view.TreeRows(tlog.StoredHashCount(v.from)))
+	v.verifyLeaves(&edge, math.MaxInt64)
+}
+
+// verifyLeaves reads the log from an edge on, which grows, so many leaves or to the end. It tells whether that was the end, of the log or
+// of what can be read of it.
+func (v *homeVerifier) verifyLeaves(edge *frontier, most int64) (end bool) {
+	hashes := newStream(v.view.TreeRows(tlog.StoredHashCount(edge.size)))
 	defer hashes.stop()
-	private := newStream(v.view.PrivateRows(v.from))
+	private := newStream(v.view.PrivateRows(edge.size))
 	defer private.stop()
-	if _, wanted := v.roots[0]; wanted && v.from == 0 {
+	if _, wanted := v.roots[0]; wanted && edge.size == 0 {
 		v.roots[0] = edge.root()
 	}
 	size, _ := v.view.Size() // an error shows again at once
 	gap := false
-	for r, err := range v.view.LeafRows(v.from) {
+	for r, err := range v.view.LeafRows(edge.size) {
 		if v.ctx.Err() != nil {
-			return
+			return true
 		}
+		if most == 0 {
+			return false
+		}
+		most--
 		if v.failed("leaf", err) {
 			gap = true
 			break
@@ -143,7 +154,7 @@ func (v *homeVerifier) verifyLog() {
 	v.tree = tlog.Tree{N: edge.size, Hash: edge.root()}
 	v.report.Leaves, v.report.Root = v.tree.N, v.tree.Hash
 	if gap {
-		return
+		return true
 	}
 	v.failed("tree", hashes.err)
 	if hashes.ok {
@@ -153,6 +164,7 @@ func (v *homeVerifier) verifyLog() {
 	if private.ok {
 		v.report.add(fmt.Sprintf("private %d %.40q", private.row.Leaf, private.row.Field), "there is no such leaf")
 	}
+	return true
 }
 
 // storedHash compares the next row of the tree with what must stand there, and gives what the tree goes on with.

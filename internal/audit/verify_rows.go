@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -87,7 +88,7 @@ func (v *homeVerifier) ownExchange(d *dossier, where string, x sqlc.ExchangesOfR
 	v.report.Exchanges++
 	want, settled := d.states[x.Recipient]
 	got := store.State(x.State)
-	if !settled && got != store.Queued && got != store.Delivering {
+	if !settled && !got.Underway() {
 		v.report.add(where, "its state is %.40q, and the log has no leaf that says so", x.State)
 	}
 	if settled && got != want {
@@ -255,14 +256,21 @@ func (v *homeVerifier) leafReasons(where string, e *entry, r statement.Receipt, 
 	}
 }
 
-func (v *homeVerifier) verifyOutbox() {
-	for r, err := range v.view.OutboxRows() {
-		if v.failed("outbox", err) {
-			return
+func (v *homeVerifier) verifyOutbox() { v.verifyOutboxFrom(nil, math.MaxInt) }
+
+// verifyOutboxFrom checks so many rows behind one, and gives the one to go on behind; nil if that was all.
+func (v *homeVerifier) verifyOutboxFrom(behind *sqlc.Outbox, most int) *sqlc.Outbox {
+	for r, err := range v.view.OutboxRows(behind) {
+		if v.ctx.Err() != nil || v.failed("outbox", err) {
+			return nil
 		}
+		if most == 0 {
+			return behind
+		}
+		most, behind = most-1, &r
 		where := fmt.Sprintf("outbox %.40q %.40q %.6x", r.Peer, r.Kind, r.Statement)
 		if store.OutgoingKind(r.Kind) == store.OutgoingAgreement { // it may be a proposal, which is no statement yet
-			if err := v.outgoingAgreement(r); err != nil {
+			if err := errors.Join(v.outgoingAgreement(r), isLarge(r, 0)); err != nil {
 				v.report.add(where, "%v", err)
 			}
 			continue
@@ -275,9 +283,11 @@ func (v *homeVerifier) verifyOutbox() {
 			v.report.add(where, "%v", err)
 		}
 	}
+	return nil
 }
 
 func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
+	var large int64
 	switch store.OutgoingKind(r.Kind) {
 	case store.OutgoingDocument: // whether it is still to be sent was compared with the exchange's state
 		s, err := openWith[statement.Manifest](v, raw, v.self)
@@ -286,6 +296,9 @@ func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
 		}
 		if !slices.Contains(s.Terms.To, r.Peer) {
 			return fmt.Errorf("the document goes to %v", s.Terms.To)
+		}
+		if s.Terms.Content.CiphertextSize > limit.SmallDocument {
+			large = 1
 		}
 	case store.OutgoingReceipt:
 		s, err := openWith[statement.Receipt](v, raw, v.self)
@@ -304,19 +317,35 @@ func (v *homeVerifier) outgoing(r sqlc.Outbox, raw []byte) error {
 			return fmt.Errorf("the reconciliation is between %v", s.Terms.Parties)
 		}
 	case store.OutgoingNotice:
-		return v.outgoingNotice(r, raw)
+		if err := v.outgoingNotice(r, raw); err != nil {
+			return err
+		}
 	default:
 		return errors.New("no such kind of thing is sent")
+	}
+	return isLarge(r, large)
+}
+
+func isLarge(r sqlc.Outbox, want int64) error {
+	if r.Large != want {
+		return fmt.Errorf("the column large says %d, and it must be %d", r.Large, want)
 	}
 	return nil
 }
 
 // verifyStatements checks that each statement has its own name, and that some row knows it.
-func (v *homeVerifier) verifyStatements() {
-	for r, err := range v.view.StatementRows() {
+func (v *homeVerifier) verifyStatements() { v.verifyStatementsFrom(nil, math.MaxInt) }
+
+// verifyStatementsFrom checks so many rows from a hash on, and gives the hash to go on at; nil if that was all.
+func (v *homeVerifier) verifyStatementsFrom(from []byte, most int) []byte {
+	for r, err := range v.view.StatementRows(from) {
 		if v.ctx.Err() != nil || v.failed("statement", err) {
-			return
+			return nil
 		}
+		if most == 0 {
+			return r.Sha256
+		}
+		most--
 		where := fmt.Sprintf("statement %.6x", r.Sha256)
 		hash, err := statement.HashOf(r.Raw)
 		if err != nil || string(r.Sha256) != string(hash[:]) {
@@ -332,6 +361,7 @@ func (v *homeVerifier) verifyStatements() {
 			v.report.add(where, "no row knows this %s", kind)
 		}
 	}
+	return nil
 }
 
 // keptManifest tells whether a statement is a manifest without a row, which we refused because its id was taken.

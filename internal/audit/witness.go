@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"entente.example/internal/checkpoint"
+	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
@@ -248,6 +249,7 @@ func (w *Witness) time() time.Time {
 // read gives what we hold of a log: nothing, if there are no slots.
 func (w *Witness) read(dir, origin string) (slots, head, error) {
 	s := readSlots(dir)
+	s.step = crash.WitnessHead
 	s.sync = w.sync
 	at := s.newest()
 	switch {

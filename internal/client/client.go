@@ -4,11 +4,15 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -54,8 +58,8 @@ func (c *Client) Node() ententev1.NodeServiceClient { return c.node }
 // NewID makes the id of a new sending. The client chooses it once, so that asking again is the same sending.
 func NewID() string { return ulid.Make().String() }
 
-// sendAttempts is how often Send tries, with the same id, when the connection breaks.
-const sendAttempts = 4
+// attempts is how often Send tries, with the same id, when the connection breaks, and Open, once it has begun, without getting any further.
+const attempts = 4
 
 // Send hands in a document and returns when it is durable at the node. When the connection breaks it begins again, with
 // the same id, so that the document is sent once. doc is read from its start each time.
@@ -99,7 +103,7 @@ func again[R any](ctx context.Context, doc io.Seeker, once func(context.Context)
 	}
 	for n := 1; ; n++ {
 		out, err := attempt()
-		if err == nil || n == sendAttempts || fault.KindOf(err) != fault.Transient {
+		if err == nil || n == attempts || fault.KindOf(err) != fault.Transient {
 			return out, err
 		}
 		select {
@@ -134,46 +138,100 @@ func upload[Q, R any](stream grpc.ClientStreamingClient[Q, R], first *Q, doc io.
 
 // Open asks for a document. begin is called once the node has verified the whole of it and written down that it was
 // opened; it gives the writer for the content. Only if Open returns no error is the document complete; otherwise what
-// was written must be thrown away.
+// was written must be thrown away, or kept for OpenFrom. When the connection breaks it goes on where it was, which the node writes down as another opening.
 func (c *Client) Open(ctx context.Context, ref string, begin func(*ententev1.Opened) (io.Writer, error)) (*ententev1.Opened, error) {
+	return c.OpenFrom(ctx, ref, strings.NewReader(""), begin)
+}
+
+// OpenFrom is Open for somebody who has the beginning of the document. It is read to its end, and the writer gets what follows. Only after an error
+// that is Transient is there something to go on with: the whole must have the hash that the node found, and where it has another, nobody knows
+// which part is wrong.
+func (c *Client) OpenFrom(ctx context.Context, ref string, beginning io.Reader, begin func(*ententev1.Opened) (io.Writer, error)) (*ententev1.Opened, error) {
+	d := &download{ref: ref, begin: begin, sum: sha256.New()}
+	var err error
+	if d.size, err = io.Copy(d.sum, beginning); err != nil {
+		return nil, fmt.Errorf("read the beginning: %w", err)
+	}
+	for n := 1; ; n++ {
+		before := d.size
+		err := c.openOnce(ctx, d)
+		if err == nil {
+			return d.opened, nil
+		}
+		if d.size > before {
+			n = 1 // a line that carries something each time may break as often as it likes
+		}
+		if d.opened == nil || n == attempts || fault.KindOf(err) != fault.Transient {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(time.Duration(n) * 200 * time.Millisecond):
+		}
+	}
+}
+
+// download is a document as far as it has come, over one stream or several.
+type download struct {
+	ref    string
+	begin  func(*ententev1.Opened) (io.Writer, error)
+	opened *ententev1.Opened // nil before the first stream has begun
+	to     io.Writer
+	size   int64     // how much there is
+	sum    hash.Hash // of that
+}
+
+// openOnce asks for what is missing of a document.
+func (c *Client) openOnce(ctx context.Context, d *download) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.node.Open(ctx, &ententev1.OpenRequest{Exchange: ref})
+	stream, err := c.node.Open(ctx, &ententev1.OpenRequest{Exchange: d.ref, Offset: d.size})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	opened := first.GetOpened()
-	if opened == nil {
-		return nil, fault.New(fault.Failed, "compare the versions of the two programs: entente version", "the node began with something else than what it opened")
+	if opened == nil || len(opened.GetSha256()) != sha256.Size || d.size > opened.GetSize() {
+		return fault.New(fault.Failed, "compare the versions of the two programs: entente version", "the node began with something else than what it opened")
 	}
-	w, err := begin(opened)
-	if err != nil {
-		return nil, err
+	if d.opened != nil && (opened.GetSize() != d.opened.GetSize() || !bytes.Equal(opened.GetSha256(), d.opened.GetSha256())) {
+		return fault.New(fault.Failed, "open it again, from its start", "the node went on with another document")
 	}
-	for size := int64(0); ; {
+	if d.opened == nil {
+		if d.to, err = d.begin(opened); err != nil {
+			return err
+		}
+	}
+	d.opened = opened
+	for {
 		msg, err := stream.Recv()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = fault.New(fault.Failed, "open it again", "the document ended before it was complete")
+				err = fault.New(fault.Failed, "open it again, from its start", "the document ended before it was complete")
 			}
-			return nil, err
+			return err
 		}
 		if msg.GetComplete() {
-			if size != opened.GetSize() {
-				return nil, fault.New(fault.Failed, "open it again", "the document has %d bytes, and the node announced %d", size, opened.GetSize())
-			}
-			return opened, nil
+			break
 		}
-		n, err := w.Write(msg.GetChunk())
-		size += int64(n)
+		n, err := d.to.Write(msg.GetChunk())
+		d.sum.Write(msg.GetChunk()[:n])
+		d.size += int64(n)
 		if err != nil {
-			return nil, fmt.Errorf("write document: %w", err)
+			return fmt.Errorf("write document: %w", err)
 		}
 	}
+	if d.size != opened.GetSize() {
+		return fault.New(fault.Failed, "open it again, from its start", "the document has %d bytes, and the node announced %d", d.size, opened.GetSize())
+	}
+	if !bytes.Equal(d.sum.Sum(nil), opened.GetSha256()) {
+		return fault.New(fault.Failed, "open it again, from its start", "what was put together is not the document that the node has verified")
+	}
+	return nil
 }
 
 // Evidence has the node make a file that proves an exchange, and writes it to w. Only if it returns no error is the file complete;
@@ -207,8 +265,33 @@ func (c *Client) Evidence(ctx context.Context, ref string, content bool, w io.Wr
 
 // Settled tells whether an exchange's delivery has come to its end, or will not begin.
 func Settled(state string) bool {
-	return state != "waiting" && state != "queued" && state != "delivering"
+	return state != "waiting" && state != "queued" && state != "delivering" && state != "unconfirmed"
 }
+
+// Settle waits until the delivery of an exchange has come to its end, or ctx ends. The node says so at once.
+func (c *Client) Settle(ctx context.Context, ref string) (*ententev1.Exchange, error) {
+	for {
+		out, err := c.node.Show(ctx, &ententev1.ShowRequest{Exchange: ref, SettledWithin: settleWait})
+		switch {
+		case err == nil && len(out.GetExchanges()) == 1 && Settled(out.GetExchanges()[0].GetState()):
+			return out.GetExchanges()[0], nil
+		case err == nil && len(out.GetExchanges()) != 1:
+			return nil, fault.New(fault.Misused, "write FROM/ID/TO", "%.128q is not one exchange", ref)
+		case err != nil && ctx.Err() == nil && fault.KindOf(err) != fault.Transient:
+			return nil, err
+		case err == nil:
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.New(fault.Transient, "entente show "+ref, "waited for %s: %w", ref, ctx.Err())
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// settleWait is how many milliseconds the node may take to answer Settle each time: less than it bounds such a call.
+const settleWait = 20000
 
 // Await asks for an exchange until done says yes, or ctx ends.
 func (c *Client) Await(ctx context.Context, ref string, done func(*ententev1.Exchange) bool) (*ententev1.Exchange, error) {

@@ -11,11 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"time"
+
+	"entente.example/internal/crash"
 )
 
 // Replace makes content the content of path. When it has returned nil, that survives a power cut.
 func Replace(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	f, err := os.CreateTemp(filepath.Dir(path), unfinished+"*") // 0600
 	if err != nil {
 		return fmt.Errorf("replace file: %w", err)
 	}
@@ -26,16 +30,66 @@ func Replace(path string, content []byte) error {
 	return nil
 }
 
+// unfinished begins the names of files that are being written by Replace.
+const unfinished = ".new-"
+
+// Sweep removes what a crash in Replace has left in a folder and the folders in it, if it was not changed since a time: what is younger,
+// another process may be writing. It gives the number of files.
+func Sweep(dir string, since time.Time) (removed int, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("sweep folder: %w", err)
+	}
+	removed, err = sweep(dir, entries, since)
+	for _, e := range entries {
+		if err != nil {
+			break
+		}
+		if !e.IsDir() {
+			continue
+		}
+		inner := filepath.Join(dir, e.Name())
+		var found []fs.DirEntry
+		if found, err = os.ReadDir(inner); err == nil {
+			var n int
+			n, err = sweep(inner, found, since)
+			removed += n
+		}
+	}
+	if err != nil {
+		return removed, fmt.Errorf("sweep %s: %w", dir, err)
+	}
+	return removed, nil
+}
+
+func sweep(dir string, entries []fs.DirEntry, since time.Time) (removed int, err error) {
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), unfinished) || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && info.ModTime().Before(since) {
+			if err = os.Remove(filepath.Join(dir, e.Name())); err == nil {
+				removed++
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // its writer has renamed or removed it
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 // Rename ends the writing of an open file by giving it its final name, durably. If earlier, the error of the writing, is
 // not nil, or anything fails before the rename, the file is removed. It closes f in any case.
 func Rename(f *os.File, path string, earlier error) error {
 	err := earlier
 	if err == nil {
-		err = f.Sync()
+		err = crash.Step(crash.FileSync, f.Sync)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = crash.Step(crash.FileRename, func() error { return os.Rename(f.Name(), path) })
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // the first error is the one to report
@@ -106,14 +160,14 @@ func syncMade(path, parent string) error {
 
 // SyncDir makes the names in a directory durable. Windows has no such call and does not need it.
 func SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
+	if runtime.GOOS == "windows" || crash.Weak(crash.NoFolderSync) {
 		return nil
 	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := errors.Join(crash.Step(crash.FolderSync, d.Sync), d.Close()); err != nil {
 		return fmt.Errorf("sync folder %s: %w", dir, err)
 	}
 	return nil

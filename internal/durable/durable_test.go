@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 )
 
 func TestMkdirAll(t *testing.T) {
@@ -35,5 +36,33 @@ func TestMkdirAll(t *testing.T) {
 	}
 	if err := Create(file, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
+	}
+}
+
+// TestSweep has a file that a crash left, one that somebody may be writing, and files that only look like them.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "people"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-time.Hour)
+	for _, name := range []string{".new-1", "people/.new-2", ".new", "card"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, long, long)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	young := filepath.Join(dir, ".new-3")
+	if err := os.WriteFile(young, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Sweep(dir, time.Now().Add(-time.Minute)); n != 2 || err != nil {
+		t.Errorf("Sweep removed %d files: %v", n, err)
+	}
+	for _, name := range []string{".new", "card", ".new-3"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -256,11 +256,15 @@ func (x *inquiry) claim(b *Bundle) ([]Claim, error) {
 		}
 	}
 	if l := x.of(statement.EventExpired); len(l) > 0 {
-		if l[0].leaf.Time.Before(m.DeliverBy) || !l[0].Since.IsZero() && l[0].Since.Add(limit.ClockSkew).Before(m.DeliverBy) {
+		gaveUp := l[0].leaf.GaveUp()
+		if !gaveUp && (l[0].leaf.Time.Before(m.DeliverBy) || !l[0].Since.IsZero() && l[0].Since.Add(limit.ClockSkew).Before(m.DeliverBy)) {
 			return nil, fmt.Errorf("the leaf `expired` is from before the time until which the document could be delivered")
 		}
-		add(Claim{Claim: ClaimExpired, Says: fmt.Sprintf("%s's log says that no receipt of %s had come when the time for delivery, %s, was over.",
-			m.From, x.to, m.DeliverBy.Format(time.RFC3339))}, l...)
+		says := fmt.Sprintf("%s's log says that no receipt of %s had come when the time for delivery, %s, was over.", m.From, x.to, m.DeliverBy.Format(time.RFC3339))
+		if gaveUp {
+			says = fmt.Sprintf("%s's log says that somebody gave the delivery to %s up on %s, when no receipt of it had come; it is committed to who and why.", m.From, x.to, l[0].leaf.Time.Format(time.RFC3339))
+		}
+		add(Claim{Claim: ClaimExpired, Says: says}, l...)
 	}
 	if len(b.Opened) > 0 {
 		add(Claim{Claim: ClaimContent, Says: fmt.Sprintf("%s opened its commitment to the content: whoever has the document and its name can compare.", m.From)})

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
@@ -17,7 +18,9 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/member"
+	"entente.example/internal/memo"
 	"entente.example/internal/statement"
 )
 
@@ -149,19 +152,39 @@ func check(leaf *x509.Certificate, id spiffeid.ID, ca []byte, now time.Time, usa
 	if err := strong(leaf); err != nil {
 		return fmt.Errorf("the certificate of %s has %w", id, err)
 	}
+	key := issuance{sha256.Sum256(leaf.Raw), sha256.Sum256(ca), id}
+	root, err := issued.Get(key, func() (*x509.Certificate, error) { return issuer(leaf, id, ca, now) })
+	if err == nil && (now.Before(root.NotBefore) || now.After(root.NotAfter)) {
+		_, err = issuer(leaf, id, ca, now) // remembered from when the authority was valid; there may be another one
+	}
+	return err
+}
+
+// issuance is all that it depends on whether an authority issued a certificate, but the time.
+type issuance struct {
+	leaf, ca [sha256.Size]byte
+	id       spiffeid.ID
+}
+
+// issued remembers which authority issued a certificate: it is asked at each call on a connection.
+var issued = memo.Memo[issuance, *x509.Certificate]{Most: limit.Connections}
+
+// issuer gives the authority in ca that issued a certificate.
+func issuer(leaf *x509.Certificate, id spiffeid.ID, ca []byte, now time.Time) (*x509.Certificate, error) {
 	authorities, err := x509bundle.Parse(id.TrustDomain(), ca)
 	if err != nil {
-		return fmt.Errorf("read the authority of %s: %w", id.TrustDomain().Name(), err)
+		return nil, fmt.Errorf("read the authority of %s: %w", id.TrustDomain().Name(), err)
 	}
 	_, chains, err := x509svid.Verify([]*x509.Certificate{leaf}, authorities, x509svid.WithTime(now))
 	if err != nil {
-		return fmt.Errorf("the certificate of %s is not one that %s's own authority issued: %w", id, id.TrustDomain().Name(), err)
+		return nil, fmt.Errorf("the certificate of %s is not one that %s's own authority issued: %w", id, id.TrustDomain().Name(), err)
 	}
 	// The first chain will do: it has two certificates, since nothing between leaf and authority was considered.
-	if err := strong(chains[0][len(chains[0])-1]); err != nil {
-		return fmt.Errorf("the authority of %s has %w", id.TrustDomain().Name(), err)
+	root := chains[0][len(chains[0])-1]
+	if err := strong(root); err != nil {
+		return nil, fmt.Errorf("the authority of %s has %w", id.TrustDomain().Name(), err)
 	}
-	return nil
+	return root, nil
 }
 
 // strong refuses keys that are weaker than what TLS 1.3 assumes.

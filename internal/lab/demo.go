@@ -148,7 +148,7 @@ func (r *demo) send(ctx context.Context) (text, why string, err error) {
 
 func (r *demo) receipt(ctx context.Context) (text, why string, err error) {
 	for _, ref := range r.sent.GetExchanges() {
-		x, err := r.alice.Await(ctx, ref, func(x *ententev1.Exchange) bool { return client.Settled(x.GetState()) })
+		x, err := r.alice.Settle(ctx, ref)
 		if err != nil {
 			return "", "", err
 		}

@@ -93,7 +93,7 @@ func (p *Proofs) home(ctx context.Context, h *node.Home, homes map[string]*node.
 
 // claimed is what evidence about an exchange in a state claims at least.
 var claimed = map[store.State][]string{
-	store.Queued: {"released"}, store.Delivering: {"released"}, store.Stored: {"stored"}, store.Delivered: {"stored"}, store.Refused: {"refused"},
+	store.Queued: {"released"}, store.Delivering: {"released"}, store.Unconfirmed: {"released"}, store.Stored: {"stored"}, store.Delivered: {"stored"}, store.Refused: {"refused"},
 	store.Opened: {"stored", "opened"}, store.Undecryptable: {"stored", "undecryptable"}, store.Expired: {"released", "expired"},
 }
 

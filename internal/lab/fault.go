@@ -46,6 +46,13 @@ func (w *World) Cut(from, to string) {
 	w.lines.shut(func(r *relay) bool { return r.way == way{from, to} })
 }
 
+// Carried tells how many bytes from has sent to to, on connections of either, and the other end has been handed.
+func (w *World) Carried(from, to string) int64 {
+	w.lines.mu.Lock()
+	defer w.lines.mu.Unlock()
+	return w.lines.carried[way{from, to}]
+}
+
 // SetClock sets the clock of a member's node, running or not, so much ahead of the machine's, or behind it if offset is
 // negative. The alliance's certificates begin Backdated before its founding, and no clock may show an earlier time.
 func (w *World) SetClock(member string, offset time.Duration) error {

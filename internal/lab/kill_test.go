@@ -228,7 +228,7 @@ func (k *killing) transfer(id string, doc io.ReadSeeker) {
 			k.t.Fatalf("send: %v\n%s", err, k.world.Report(k.t.Context()))
 		}
 	}
-	x, err := k.alice.Await(ctx, out.GetExchanges()[0], func(x *ententev1.Exchange) bool { return client.Settled(x.GetState()) })
+	x, err := k.alice.Settle(ctx, out.GetExchanges()[0])
 	if err != nil {
 		k.t.Fatalf("await: %v\n%s", err, k.world.Report(k.t.Context()))
 	}

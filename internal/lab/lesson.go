@@ -5,6 +5,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -202,6 +204,26 @@ func script(program string, watch *player) testscript.Params {
 				}
 				ts.Check(CopyFolder(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
 			}),
+			"fill": command("fill", func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 2 {
+					ts.Fatalf("usage: fill FILE MEBIBYTES")
+				}
+				size, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				ts.Check(fill(ts.MkAbs(args[0]), int64(size)<<20))
+			}),
+			"arrived": command("arrived", func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 2 {
+					ts.Fatalf("usage: arrived MEMBER MEBIBYTES")
+				}
+				size, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				for began := time.Now(); staged(ts.MkAbs(filepath.Join("world", args[0]))) < int64(size)<<20; time.Sleep(time.Millisecond) {
+					if time.Since(began) > patience {
+						ts.Fatalf("%s did not receive %d MiB within %v", args[0], size, patience)
+					}
+				}
+			}),
 			"keep": command("keep", func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 2 {
 					ts.Fatalf("usage: keep NAME REGEXP")
@@ -235,6 +257,27 @@ func script(program string, watch *player) testscript.Params {
 	}
 }
 
+// fill makes a file of so many bytes that nobody can compress.
+func fill(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), size)
+	return errors.Join(err, f.Close())
+}
+
+// staged is the size of the largest document that is on its way into a home.
+func staged(home string) (most int64) {
+	entries, _ := os.ReadDir(filepath.Join(home, "staging")) // it is made with the first node
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			most = max(most, info.Size())
+		}
+	}
+	return most
+}
+
 // nodes are the node processes of all scripts that run.
 type nodes struct {
 	program string
@@ -258,7 +301,7 @@ func (n *nodes) start(ts *testscript.TestScript, members []string) {
 		n.mu.Lock()
 		n.running[home] = cmd
 		n.mu.Unlock()
-		ts.Defer(func() { n.end(ts, []string{m}, os.Kill) })
+		ts.Defer(func() { n.end(ts, []string{m}, os.Interrupt) }) // in order, so that its log is signed in the end
 		for began := time.Now(); exec.Command(n.program, "health", "--home", home).Run() != nil; time.Sleep(20 * time.Millisecond) {
 			if time.Since(began) > patience {
 				ts.Fatalf("the node of %s does not serve:\n%s", m, ts.ReadFile(home+".log"))
@@ -282,7 +325,9 @@ func (n *nodes) end(ts *testscript.TestScript, members []string, with os.Signal)
 			with = os.Kill // there is no other signal
 		}
 		_ = cmd.Process.Signal(with) // it may have ended already
-		_ = cmd.Wait()               // its exit code tells nothing more
+		late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // its exit code tells nothing more
+		late.Stop()
 	}
 }
 
@@ -305,7 +350,7 @@ func (p *player) advance(command string) {
 			p.show(Line{Prose, ""})
 		case strings.HasPrefix(line, "#"):
 			p.show(Line{Prose, strings.TrimSpace(line[1:])})
-		case slices.Contains([]string{"entente", "start", "halt", "crash", "copy", "rewrite", "keep", "edit"}, words[0]):
+		case slices.Contains([]string{"entente", "start", "halt", "crash", "copy", "rewrite", "keep", "edit", "fill", "arrived"}, words[0]):
 			p.show(Line{Command, strings.Join(words, " ")})
 		case words[0] == "exits" || words[0] == "until":
 			_, args, _ := strings.Cut(line, "entente ")

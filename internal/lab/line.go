@@ -19,6 +19,7 @@ type lines struct {
 	relays  map[*relay]bool // that are open
 	killed  map[string]bool // members that are as good as unplugged
 	closed  bool            // nobody may dial now
+	carried map[way]int64   // bytes that were handed over
 	changed chan struct{}   // closed, and replaced, whenever one of these changes
 	running sync.WaitGroup
 }
@@ -36,7 +37,7 @@ type conditions struct {
 }
 
 func newLines() *lines {
-	return &lines{ways: map[way]conditions{}, relays: map[*relay]bool{}, killed: map[string]bool{}, changed: make(chan struct{})}
+	return &lines{ways: map[way]conditions{}, relays: map[*relay]bool{}, killed: map[string]bool{}, carried: map[way]int64{}, changed: make(chan struct{})}
 }
 
 var errParted = errors.New("partitioned by the test")
@@ -280,11 +281,19 @@ func (r *relay) give(w way, to net.Conn, pieces <-chan piece) {
 			r.close()
 			return
 		}
-		if _, err := to.Write(p.data); err != nil {
+		n, err := to.Write(p.data)
+		r.lines.count(w, n)
+		if err != nil {
 			r.close()
 			return
 		}
 	}
+}
+
+func (l *lines) count(w way, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.carried[w] += int64(n)
 }
 
 // wait waits until a piece is due. It tells whether the connection is still there then.

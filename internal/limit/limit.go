@@ -126,6 +126,9 @@ const (
 	// HurryPause is the least pause between two times at which witnesses that failed are asked before their time because somebody waits.
 	// Whoever waits does so longer: WitnessHurry, ProveWait.
 	HurryPause = time.Second
+	// RoundPause is the least pause between two times at which a log that grows is signed and brought to its witnesses. Each takes two nodes some
+	// milliseconds of work, which a busy log shares among all that was recorded meanwhile.
+	RoundPause = 50 * time.Millisecond
 	// WitnessCall bounds one question to a witness.
 	WitnessCall = 10 * time.Second
 	// WitnessLook is how often a node looks whether another program, such as a command beside it, has written to its log.
@@ -256,11 +259,32 @@ const (
 const (
 	// Chunk is how much of a document travels in one message. 256 KiB gave the best throughput on loopback.
 	Chunk = 256 << 10
-	// Message bounds one gRPC message: a chunk, or a manifest with its age header.
+	// FirstChunk is how much travels in the first message of a payload; each further one takes twice as much, up to Chunk. So a line that breaks
+	// after every 64 KiB still brings something: a message counts when the whole of it has arrived.
+	FirstChunk = 16 << 10
+	// Message bounds one gRPC message, in either direction.
 	Message = 1 << 20
 	// HeaderList bounds the header list of a call. gRPC's default of 16 MiB invites abuse.
 	HeaderList = 16 << 10
-	// PeerStreams bounds the streams of one connection.
+	// Request bounds what another member may send in one message without being asked: the largest amendment with the card of a newcomer, with
+	// room for what protobuf adds. gRPC reads all of it before anybody can look at it, so with PeerStreams this bounds the memory
+	// that a member can take.
+	Request = Charter + Statement + 16<<10
+	// ConnectionBuffer is what is read of a connection at once: a TLS record.
+	ConnectionBuffer = 16 << 10
+	// Memory is what a node's process tries to stay below: as it comes near, garbage is collected sooner. What sixteen members can have begun
+	// here, with PeerStreams and Request, takes 350 MiB; work itself takes less than 100.
+	Memory = 352 << 20
+	// FramesFree is how many HTTP/2 frames a stream's data may come in, however little is in them.
+	FramesFree = 64
+	// FrameData is how much must be in each beyond that, on average. Programs fill frames of 16 KiB; each takes us about a hundred bytes
+	// beside its data.
+	FrameData = 4 << 10
+	// FrameRate and FrameBurst bound the frames of a connection in a second that hold neither data nor headers: window updates, pings,
+	// resets. A program needs a few for each megabyte.
+	FrameRate  = 2000
+	FrameBurst = 4000
+	// PeerStreams bounds the streams of one connection, and of one caller over all its connections.
 	PeerStreams = 64
 	// StreamWindow is the flow-control window of one stream: enough for a fast line, given the bound on the connection.
 	StreamWindow = 1 << 20
@@ -298,6 +322,11 @@ const (
 	Age = time.Hour
 	// AgeGrace lets streams under way finish then; a transfer that is cut goes on where it was.
 	AgeGrace = 12 * time.Hour
+	// Scrape is how long somebody who reads the metrics may take, from the handshake to the last byte. Prometheus itself waits 10 seconds
+	// unless it is told otherwise.
+	Scrape = 10 * time.Second
+	// Metrics bounds their text. With as many members as there may be it has some 300 KiB.
+	Metrics = 4 << 20
 )
 
 // What one peer may take.
@@ -307,28 +336,80 @@ const (
 	// DocumentOverhead counts for each document beside its payload and header: rows, receipts and leaf take about 6 KiB, and
 	// files take whole blocks. Without it, tiny documents would be free.
 	DocumentOverhead = 8 << 10
+	// DiskFree is what is kept free of the disk, unless the configuration says otherwise: the database's write-ahead log, and what the documents
+	// under way still have to write down.
+	DiskFree int64 = 64 << 20
+	// RoomStep is after how much of a document of unknown size it is asked again whether there is room.
+	RoomStep = 16 << 20
 	// StagingAge is when a staging file that does not grow is dropped.
 	StagingAge = 7 * 24 * time.Hour
+	// PartialNote is how much of a file that arrives is lost at most when the program is killed: after as much a note says how far it is.
+	// One takes 128 bytes, and 64 GiB of them 8 MiB.
+	PartialNote = 1 << 20
+	// PartialSync is after how much a file that arrives is synced. Twice that is what a power cut can take, because the next piece comes in
+	// while the disk is busy; much less, and slow disks would do nothing but sync.
+	PartialSync = 32 << 20
+	// UnfinishedAge is when a file that was being written beside the one it was to replace is given up. That takes milliseconds; a crash leaves
+	// one.
+	UnfinishedAge = time.Minute
+	// DocumentRate and DocumentBurst bound the deliveries and later receipts that one peer begins in a second: more than a node can make durable.
+	// What they cost is bounded by PeerStaged and PeerLeavesPerMinute; this bounds the rest, which is to verify signatures.
+	DocumentRate  = 10000
+	DocumentBurst = 10000
+	// QuestionRate and QuestionBurst bound the other calls of one peer. A busy log asks for a few co-signatures in a second; evidence for
+	// a whole archive asks once for each exchange.
+	QuestionRate  = 500
+	QuestionBurst = 2000
+	// WholeLogRate and WholeLogBurst bound the calls that read all of a log. People ask for them, a few times a day.
+	WholeLogRate  = 1
+	WholeLogBurst = 60
 	// PeerLeavesPerMinute bounds the leaves that one peer's bad requests can cause.
 	PeerLeavesPerMinute = 60
+)
+
+// The process's own log, as far as others can fill it.
+const (
+	// LogPause is how long nothing more is said of what the same peer does wrong in the same way. Then it is said how often it did.
+	LogPause = time.Minute
+	// LogSubjects bounds what is told apart. Members are few; addresses of strangers are not.
+	LogSubjects = 256
 )
 
 // The outbox.
 const (
 	// RetryFirst is the pause after the first failed attempt; it doubles with each further one.
 	RetryFirst = 500 * time.Millisecond
-	// RetryMost bounds the pause, so that a peer that came back is noticed soon.
+	// RetryMost bounds the pause before a connection is tried again, and others that are not longer for a machine that sleeps or a clock that is set.
 	RetryMost = time.Minute
+	// RetryLongest bounds the pause of something in the outbox. A peer that comes back is noticed sooner: whatever is heard of it makes due what waits for it.
+	RetryLongest = time.Hour
+	// RetryHeard is the least time between two such hastenings for one peer: one that calls us, and cannot be called, would have everything tried all the time.
+	RetryHeard = time.Minute
+	// RetryProgress is the pause after an attempt that was cut off, but brought the document further than the one before.
+	RetryProgress = 50 * time.Millisecond
+	// SmallDocument is the largest ciphertext that a line carries in a moment. Larger ones go behind those.
+	SmallDocument = 1 << 20
 	// RetryRefused is the pause after a peer's node refused an agreement: what would change its mind, people do.
 	RetryRefused = time.Hour
 	// Deliveries bounds the attempts under way at once with one peer. There is no bound over all peers: whoever is slow or
 	// silent would use it up and keep the others waiting.
 	Deliveries = 8
-	// DueEach bounds what the outbox looks at for one peer: what is under way with it, and as much again to go on with.
+	// DeliveriesEach is how many of them may be large, or may be small: one place is left for those of the other size.
+	DeliveriesEach = Deliveries - 1
+	// DueEach bounds what the outbox looks at for one peer and size: what is under way with it, and as much again to go on with.
 	DueEach = 2 * Deliveries
 	// Answer is how long a recipient may take to answer an offer or a payload. It may have to hash 64 GiB that it holds from
 	// before, and to sync as much.
 	Answer = 10 * time.Minute
+	// SharedCommit bounds the updates that share one commit. What they change stays in memory until then, a few KiB each, and whoever came first
+	// waits for the last of them.
+	SharedCommit = 64
+	// Remembered bounds what is remembered of each kind because finding it out again takes long: verified agreements, parsed keys and files. The
+	// largest, an agreement, takes up to a few hundred KiB, but an alliance has tens of them.
+	Remembered = 256
+	// OthersLook is how often a node looks whether another program, such as a command beside it, has added a charter, card, agreement or notice. What
+	// the node itself adds it knows at once.
+	OthersLook = 100 * time.Millisecond
 	// Page is how many rows a reader takes at once, so that no reader holds the database for long.
 	Page = 1000
 )
@@ -349,4 +430,23 @@ const (
 	ReportCounted = 1 << 20
 	// ReportDays bounds the period of a report: ten years.
 	ReportDays = 3660
+)
+
+// The check of a home in the background.
+const (
+	// CheckBytes is how many bytes of documents are read a second. Disks read ten times as fast, so nobody notices; and all that one peer may
+	// store (PeerStaged) is read in little over an hour.
+	CheckBytes = 16 << 20
+	// CheckShare is how many times as long as a piece of work took the check rests after it: so it takes a tenth of one core.
+	CheckShare = 9
+	// CheckPause is how long it rests after it went through everything.
+	CheckPause = 24 * time.Hour
+	// CheckFirst is how long after the start of a node the first check begins: after what people wait for.
+	CheckFirst = 5 * time.Second
+	// CheckAgain is how often what was found damaged is looked at again: somebody may have brought it back.
+	CheckAgain = 10 * time.Second
+	// Damaged bounds what is kept apart. A home with more than that is a heap of ruins, and its list would be one more of them.
+	Damaged = 10000
+	// DamagedFile bounds the file that lists it.
+	DamagedFile = Damaged * 2 * Line
 )

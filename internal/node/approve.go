@@ -253,5 +253,6 @@ func (n *node) releaseApproved(ctx context.Context, r store.Release, m *statemen
 	if err != nil {
 		return fmt.Errorf("record release: %w", err)
 	}
+	n.released(&m.Terms, time.Time{})
 	return n.Blobs.Remove(r.Hash)
 }

@@ -47,6 +47,8 @@ type Config struct {
 	WitnessLogs []string `toml:"witness_logs"`
 	// PeerBytes bounds what is stored and staged for one peer.
 	PeerBytes int64 `toml:"peer_bytes"`
+	// FreeBytes is how much of the disk is kept free: what would take of it, waits.
+	FreeBytes int64 `toml:"free_bytes"`
 	// WitnessPatience is how long documents are exchanged without co-signatures of a quorum; zero: as the alliance is large.
 	WitnessPatience Duration `toml:"witness_patience"`
 }
@@ -105,6 +107,9 @@ store_jurisdiction = %q
 # How many bytes of documents are kept for any one other member. Beyond it, deliveries wait.
 peer_bytes = %d
 
+# How many bytes of the disk are kept free. What would take of it, waits: receipts and the log must always find room. Zero keeps nothing free.
+free_bytes = %d
+
 # How long documents are sent although too few other members co-sign this member's log, as "90m" or "12h". Empty: 4 hours, and
 # 7 days in an alliance of two.
 witness_patience = %q
@@ -118,7 +123,7 @@ witness_logs = [%s]
 `
 
 func newConfig(o InitOptions) (Config, error) {
-	c := Config{Member: o.Member, Address: o.Address, PeerListen: o.Address, NodeListen: o.NodeAddress, Jurisdiction: o.Jurisdiction, PeerBytes: limit.PeerStaged}
+	c := Config{Member: o.Member, Address: o.Address, PeerListen: o.Address, NodeListen: o.NodeAddress, Jurisdiction: o.Jurisdiction, PeerBytes: limit.PeerStaged, FreeBytes: limit.DiskFree}
 	if c.NodeListen == "" {
 		c.NodeListen = DefaultNodeAddress
 	}
@@ -162,6 +167,9 @@ func (c Config) check() error {
 	if c.PeerBytes < 1 {
 		return fault.New(fault.Misused, "set peer_bytes in "+ConfigFile, "peer_bytes must be positive")
 	}
+	if c.FreeBytes < 0 {
+		return fault.New(fault.Misused, "set free_bytes in "+ConfigFile, "free_bytes must not be negative")
+	}
 	return nil
 }
 
@@ -196,7 +204,7 @@ func (c Config) checkWitness() error {
 }
 
 func (c Config) text() []byte {
-	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.StoreJurisdiction, c.PeerBytes, c.WitnessPatience.String(), c.WitnessListen, quoted(c.WitnessLogs))
+	return fmt.Appendf(nil, configText, c.Member, c.Address, c.PeerListen, c.NodeListen, c.Jurisdiction, c.StoreJurisdiction, c.PeerBytes, c.FreeBytes, c.WitnessPatience.String(), c.WitnessListen, quoted(c.WitnessLogs))
 }
 
 func quoted(list []string) string {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,7 +27,7 @@ func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History
 	}
 	if named != nil {
 		request.Agreement = &named.Terms
-		if request.Withdrawn, err = n.withdrawn(ctx, m.AgreementHash, request.Now); err != nil {
+		if request.Withdrawn, err = n.withdrawn(ctx, h, m.AgreementHash, request.Now); err != nil {
 			return policy.Decision{}, err
 		}
 	}
@@ -45,19 +46,39 @@ func (n *node) decide(ctx context.Context, stage policy.Stage, h *member.History
 
 // agreement finds an agreement by its hash, and verifies it again; nil if this member has none.
 func (n *node) agreement(ctx context.Context, h *member.History, hash statement.Hash) (*statement.Signed[statement.Agreement], error) {
-	var row store.Agreement
-	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.AgreementByHash(hash); return err })
+	a, err := n.byHash.Get(of[statement.Hash]{h, hash}, func() (*statement.Signed[statement.Agreement], error) {
+		var row store.Agreement
+		err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.AgreementByHash(hash); return err })
+		if err != nil {
+			return nil, fmt.Errorf("find agreement: %w", err)
+		}
+		a, err := n.openAgreement(h, row.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("open agreement: %w", err)
+		}
+		return a, nil
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("find agreement: %w", err)
-	}
-	a, err := openAgreement(h, row.Raw)
-	if err != nil {
-		return nil, fmt.Errorf("open agreement: %w", err)
-	}
-	return a, nil
+	return a, err
+}
+
+// of names something that is found anew when the alliance has another History.
+type of[K comparable] struct {
+	history *member.History
+	key     K
+}
+
+// known names the bytes of a statement, and the alliance by whose keys they were verified.
+type known struct {
+	history *member.History
+	raw     [sha256.Size]byte
+}
+
+// openAgreement is the function of that name, once for each text.
+func (n *node) openAgreement(h *member.History, raw []byte) (*statement.Signed[statement.Agreement], error) {
+	return n.agreements.Get(known{h, sha256.Sum256(raw)}, func() (*statement.Signed[statement.Agreement], error) { return openAgreement(h, raw) })
 }
 
 // version is a version of an agreement that this member has.
@@ -76,6 +97,10 @@ func (v version) begins() time.Time {
 
 // versions gives the versions of an agreement that this member has, oldest first, each verified again.
 func (n *node) versions(ctx context.Context, h *member.History, name string) ([]version, error) {
+	return n.byName.Get(of[string]{h, name}, func() ([]version, error) { return n.findVersions(ctx, h, name) })
+}
+
+func (n *node) findVersions(ctx context.Context, h *member.History, name string) ([]version, error) {
 	var rows []store.Agreement
 	err := n.DB.View(ctx, func(v *store.View) (err error) { rows, err = v.Agreements(); return err })
 	if err != nil {
@@ -86,7 +111,7 @@ func (n *node) versions(ctx context.Context, h *member.History, name string) ([]
 		if r.Name != name {
 			continue
 		}
-		a, err := openAgreement(h, r.Raw)
+		a, err := n.openAgreement(h, r.Raw)
 		if err != nil {
 			return nil, fmt.Errorf("open agreement: %w", err)
 		}
@@ -173,6 +198,14 @@ func (n *node) deny(ctx context.Context, m statement.Manifest, hash statement.Ha
 	err := n.commit(ctx, func(tx *store.Tx) error { _, err := tx.Record(event); return err })
 	if err != nil {
 		return fmt.Errorf("record denial: %w", err)
+	}
+	n.refusedBy(d.Reasons)
+	for _, peer := range peers {
+		to := peer
+		if m.From != n.Config.Member {
+			to = n.Config.Member
+		}
+		n.stepped(string(statement.EventDenied), &m, to, peer, time.Time{}, "stage", string(stage), "rules", event.Rules)
 	}
 	hint := "entente agreement show " + m.Agreement + " prints what is agreed"
 	personal := func(r statement.Reason) bool {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
@@ -21,7 +23,7 @@ import (
 // deliver makes one attempt to hand a document of ours to one recipient. It is done when the recipient's receipt,
 // stored or refused, is durable here, or when deliver_by has passed, which ends an attempt under way as well. It gives
 // deliver_by, if it came to read it.
-func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err error) {
+func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time.Time, err error) {
 	m, err := n.outgoing(ctx, o.Statement)
 	if err != nil {
 		return by, err
@@ -33,11 +35,12 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err
 	if err := n.mayExchange(ctx); err != nil {
 		return by, err
 	}
+	began := time.Now()
 	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
 	defer cancel()
-	receipt, err := n.offer(attempt, o, m)
+	receipt, err := n.offer(attempt, o, m, t)
 	if err == nil {
-		return by, n.delivered(ctx, o, receipt)
+		return by, n.delivered(ctx, o, m, receipt, began)
 	}
 	if ctx.Err() == nil && n.now().After(by) {
 		return by, n.expire(ctx, o, m)
@@ -46,7 +49,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing) (by time.Time, err
 }
 
 // offer speaks to the recipient and gives its receipt, verified.
-func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest]) (*statement.Signed[statement.Receipt], error) {
+func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], t *trial) (*statement.Signed[statement.Receipt], error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return nil, err
@@ -61,9 +64,25 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 		}
 	}
 	var header []byte
-	err = n.DB.View(ctx, func(v *store.View) (err error) { header, err = v.Header(m.Hash); return err })
+	err = n.DB.View(ctx, func(v *store.View) error {
+		if header, err = v.Header(m.Hash); err != nil {
+			return fmt.Errorf("read age header: %w", err)
+		}
+		list, err := v.Waiting(o.Kind, o.Statement)
+		if err != nil {
+			return fmt.Errorf("look into the outbox: %w", err)
+		}
+		// It may have been settled since dispatch looked. If that happens later, the receipt finds it settled.
+		if !slices.ContainsFunc(list, func(w store.Outgoing) bool { return w.Peer == o.Peer }) {
+			return errSettled
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read age header: %w", err)
+		return nil, err
+	}
+	if err := n.sound(m.Hash, ref(m.Terms, o.Peer)); err != nil {
+		return nil, err
 	}
 	blob, size, err := n.Blobs.Open(m.Hash)
 	if err != nil {
@@ -73,19 +92,8 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 	if size != m.Terms.Content.CiphertextSize {
 		return nil, fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
 	}
-	err = n.DB.Update(ctx, func(tx *store.Tx) error {
-		// It may have been settled since dispatch looked: then it is not there any more, and its state must stay.
-		if err := tx.Retry(o); errors.Is(err, store.ErrNotFound) {
-			return errSettled
-		} else if err != nil {
-			return err
-		}
-		return tx.SetState(m.Hash, o.Peer, store.Delivering, n.now())
-	})
-	if err != nil {
-		return nil, fmt.Errorf("begin delivery: %w", err)
-	}
-	raw, err := n.callDeliver(ctx, to, m, header, blob)
+	n.stepped(stepDelivering, &m.Terms, o.Peer, o.Peer, time.Time{}, "attempt", o.Attempts+1)
+	raw, err := n.callDeliver(ctx, to, m, header, blob, t)
 	if err != nil {
 		return nil, err
 	}
@@ -105,20 +113,25 @@ func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Si
 }
 
 // callDeliver speaks the protocol once. ctx ends it at any point; what the recipient holds then is where it goes on.
-func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.Signed[statement.Manifest], header []byte, blob io.ReadSeeker) ([]byte, error) {
+func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.Signed[statement.Manifest], header []byte, blob io.ReadSeeker, t *trial) (raw []byte, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := n.dial(ctx, to)
+	conn, err := n.lanes.take(ctx, n, to)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { n.lanes.give(to.Name, conn, err) }()
 	stream, err := ententev1.NewPeerServiceClient(conn).Deliver(ctx)
 	if err != nil {
 		return nil, err
 	}
+	size := m.Terms.Content.CiphertextSize
+	follows := size <= limit.FirstChunk // waiting for the answer would take longer than to send it in vain
 	// An error of Send is io.EOF; the cause comes from Recv.
-	err = stream.Send(&ententev1.DeliverRequest{Part: &ententev1.DeliverRequest_Offer{Offer: &ententev1.Offer{Manifest: m.Raw, Header: header}}})
+	err = stream.Send(&ententev1.DeliverRequest{Part: &ententev1.DeliverRequest_Offer{Offer: &ententev1.Offer{Manifest: m.Raw, Header: header, Follows: follows}}})
+	if err == nil && follows {
+		t.whole, err = sendPayload(stream, blob, 0, size)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -126,10 +139,15 @@ func (n *node) callDeliver(ctx context.Context, to member.Member, m *statement.S
 	if err != nil {
 		return nil, err
 	}
+	t.heard = true
 	if raw := answer.GetReceipt(); raw != nil {
 		return raw, nil
 	}
-	if err := sendPayload(stream, blob, answer.GetOffset(), m.Terms.Content.CiphertextSize); err != nil {
+	if follows {
+		return nil, fmt.Errorf("%s answered the payload without a receipt", to.Name)
+	}
+	t.answered, t.offset = true, answer.GetOffset()
+	if t.whole, err = sendPayload(stream, blob, t.offset, size); err != nil {
 		return nil, err
 	}
 	if answer, err = answerOf(stream, to.Name, cancel); err != nil {
@@ -154,30 +172,31 @@ func answerOf(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev
 	return answer, err
 }
 
-func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev1.DeliverResponse], blob io.ReadSeeker, offset, size int64) error {
+// sendPayload sends what the recipient has not, and tells whether all of it went out.
+func sendPayload(stream grpc.BidiStreamingClient[ententev1.DeliverRequest, ententev1.DeliverResponse], blob io.ReadSeeker, offset, size int64) (whole bool, err error) {
 	if offset < 0 || offset > size {
-		return fmt.Errorf("the recipient asks for byte %d of %d", offset, size)
+		return false, fmt.Errorf("the recipient asks for byte %d of %d", offset, size)
 	}
 	if _, err := blob.Seek(offset, io.SeekStart); err != nil {
-		return fmt.Errorf("read payload: %w", err)
+		return false, fmt.Errorf("read payload: %w", err)
 	}
-	buf := make([]byte, limit.Chunk)
-	for {
-		c, err := io.ReadFull(blob, buf)
+	buf := make([]byte, min(limit.Chunk, size-offset+1)) // with room to find the end
+	for next := limit.FirstChunk; ; next = min(2*next, limit.Chunk) {
+		c, err := io.ReadFull(blob, buf[:min(next, len(buf))])
 		if c > 0 {
 			err := stream.Send(&ententev1.DeliverRequest{Part: &ententev1.DeliverRequest_Chunk{Chunk: buf[:c]}})
 			if errors.Is(err, io.EOF) {
-				return nil // Recv tells why
+				return false, nil // Recv tells why
 			}
 			if err != nil {
-				return err
+				return false, err
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return stream.CloseSend()
+			return true, stream.CloseSend()
 		}
 		if err != nil {
-			return fmt.Errorf("read payload: %w", err)
+			return false, fmt.Errorf("read payload: %w", err)
 		}
 	}
 }
@@ -210,7 +229,7 @@ func checkReceipt(h *member.History, r statement.Receipt, created, now time.Time
 }
 
 // delivered is the one transaction that ends an exchange's delivery: receipt, state, outbox, leaf.
-func (n *node) delivered(ctx context.Context, o store.Outgoing, r *statement.Signed[statement.Receipt]) error {
+func (n *node) delivered(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], r *statement.Signed[statement.Receipt], began time.Time) error {
 	now := n.now()
 	event := statement.Event{Time: now, ID: r.Terms.ID, Manifest: r.Terms.Manifest, Receipt: r.Hash, Peers: []string{r.Terms.From}}
 	var state store.State
@@ -227,7 +246,7 @@ func (n *node) delivered(ctx context.Context, o store.Outgoing, r *statement.Sig
 	default:
 		return fmt.Errorf("%s answered a delivery with a receipt %q", r.Terms.From, r.Terms.Kind)
 	}
-	err := n.commit(ctx, func(tx *store.Tx) error {
+	err := n.commitAs(ctx, crash.Delivered, func(tx *store.Tx) error {
 		if err := tx.PutReceipt(r); err != nil {
 			return err
 		}
@@ -240,31 +259,48 @@ func (n *node) delivered(ctx context.Context, o store.Outgoing, r *statement.Sig
 		_, err := tx.Record(event)
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return errSettled // somebody cancelled it just before
+	}
 	if err != nil {
 		return fmt.Errorf("record receipt: %w", err)
 	}
-	n.log.Info("exchange settled", "peer", o.Peer, "id", r.Terms.ID, "receipt", string(r.Terms.Kind))
+	n.settled.ring(r.Terms.Manifest)
+	if state == store.Refused {
+		n.stepped(string(event.Kind), &m.Terms, o.Peer, o.Peer, began, "rules", event.Rules)
+		return nil
+	}
+	n.metrics.Out(o.Peer, m.Terms.Content.CiphertextSize)
+	n.stepped(string(event.Kind), &m.Terms, o.Peer, o.Peer, began)
 	return nil
 }
 
 // expire gives up, with a leaf that says so.
 func (n *node) expire(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest]) error {
 	now := n.now()
-	err := n.commit(ctx, func(tx *store.Tx) error {
-		if err := tx.SetState(m.Hash, o.Peer, store.Expired, now); err != nil {
-			return err
-		}
-		if err := tx.Done(o); err != nil {
-			return err
-		}
-		_, err := tx.Record(statement.Event{Kind: statement.EventExpired, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.Peer}})
-		return err
-	})
+	err := n.commitAs(ctx, crash.Expired, func(tx *store.Tx) error { return expired(tx, o.Peer, m.Hash, m.Terms.ID, now) })
+	if errors.Is(err, store.ErrNotFound) {
+		return errSettled
+	}
 	if err != nil {
 		return fmt.Errorf("record expiry: %w", err)
 	}
-	n.log.Warn("exchange expired", "peer", o.Peer, "id", m.Terms.ID)
+	n.settled.ring(m.Hash)
+	n.stepped(string(statement.EventExpired), &m.Terms, o.Peer, o.Peer, time.Time{})
 	return nil
+}
+
+// expired ends a delivery without a receipt, in the caller's transaction. ErrNotFound if it has ended already. What is private says who
+// gave it up and why; nothing where its time was over.
+func expired(tx *store.Tx, peer string, manifest statement.Hash, id string, now time.Time, private ...statement.Private) error {
+	if err := tx.Done(store.Outgoing{Peer: peer, Kind: store.OutgoingDocument, Statement: manifest}); err != nil {
+		return err
+	}
+	if err := tx.SetState(manifest, peer, store.Expired, now); err != nil {
+		return err
+	}
+	_, err := tx.Record(statement.Event{Kind: statement.EventExpired, Time: now, ID: id, Manifest: manifest, Peers: []string{peer}, Private: private})
+	return err
 }
 
 func (n *node) dial(ctx context.Context, to member.Member) (*grpc.ClientConn, error) {
@@ -323,7 +359,8 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "receipt %q of %s for %s cannot be returned by %s", t.Kind, t.From, t.To, peer))
 	}
 	now := n.now()
-	err = n.commit(ctx, func(tx *store.Tx) error {
+	var size int64
+	err = n.commitAs(ctx, crash.Confirmed, func(tx *store.Tx) error {
 		exchange, err := tx.Exchange(t.Manifest, peer)
 		if err == nil && (exchange.From != n.Config.Member || exchange.ID != t.ID) {
 			err = store.ErrNotFound
@@ -331,6 +368,7 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		if err != nil {
 			return err
 		}
+		size = exchange.Size
 		if err := followsOn(tx, h, exchange, t, now); err != nil {
 			return err
 		}
@@ -351,6 +389,9 @@ func (n *node) Return(ctx context.Context, req *ententev1.ReturnRequest) (*enten
 		return nil, n.reject(ctx, peer, fault.New(fault.Conflict, "", "%s returned another receipt %q of %s before", peer, t.Kind, t.Manifest.Short()))
 	case err != nil:
 		return nil, fmt.Errorf("record receipt: %w", err)
+	default:
+		about := statement.Manifest{From: t.To, ID: t.ID, Content: statement.Content{CiphertextSize: size}}
+		n.stepped(string(statement.EventConfirmed), &about, peer, peer, time.Time{}, "receipt", string(t.Kind))
 	}
 	return &ententev1.ReturnResponse{}, nil
 }
@@ -362,7 +403,7 @@ func followsOn(tx *store.Tx, h *member.History, e store.Exchange, r statement.Re
 		return fault.New(fault.Invalid, "", "%w", err)
 	}
 	switch e.State {
-	case store.Queued, store.Delivering:
+	case store.Queued, store.Delivering, store.Unconfirmed:
 		return fault.New(fault.Transient, "", "the receipt that %s is stored has not arrived yet", e.Ref())
 	case store.Refused:
 		return fault.New(fault.Invalid, "", "%s was refused, and cannot be %s", e.Ref(), r.Kind)

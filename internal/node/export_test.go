@@ -25,3 +25,6 @@ func AskOutside(ctx context.Context, w statement.OutsideWitness, request []byte)
 	defer o.close()
 	return o.ask(ctx, w, request)
 }
+
+// LookSeldom has a node look only once in d whether another program has changed its home, so that days of virtual time pass in seconds.
+func (o *Options) LookSeldom(d time.Duration) { o.look = d }

@@ -146,7 +146,7 @@ func (g *gossip) run(ctx context.Context) error {
 		if err := g.connect(ctx, func(ctx context.Context, t *teller) { work.Go(func() { g.serve(ctx, t) }) }); err != nil && ctx.Err() == nil {
 			g.n.log.Error("cannot tell others what was seen", "error", err)
 		}
-		pause := min(g.settle(ctx), limit.WitnessLook) // programs beside the node may bring amendments and cards
+		pause := min(g.settle(ctx), g.n.look) // programs beside the node may bring amendments and cards
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -225,6 +225,9 @@ func (g *gossip) serve(ctx context.Context, t *teller) {
 // mostForks is how many proofs one message carries. See proto/entente/v1/peer.proto.
 const mostForks = 4
 
+// mostTold bounds the texts of one message: the largest amendment with a newcomer's card must fit. What protobuf adds fits into limit.Request.
+const mostTold = limit.Charter + limit.Statement
+
 // due gives what a member is to be told, or nil, and after what pause. Proofs do not wait for the pause between checkpoints.
 func (g *gossip) due(t *teller) (req *ententev1.TellRequest, pause time.Duration) {
 	g.mu.Lock()
@@ -232,7 +235,7 @@ func (g *gossip) due(t *teller) (req *ententev1.TellRequest, pause time.Duration
 	req = &ententev1.TellRequest{}
 	size := 0
 	for _, one := range t.owed(g.texts) {
-		if size += len(one.raw) + len(one.newcomer); size > limit.Message/2 || len(req.Amendments) == mostTexts || len(req.Cards) == mostTexts {
+		if size += len(one.raw) + len(one.newcomer); size > mostTold || len(req.Amendments) == mostTexts || len(req.Cards) == mostTexts {
 			break // the rest follows at once
 		}
 		switch {
@@ -248,12 +251,13 @@ func (g *gossip) due(t *teller) (req *ententev1.TellRequest, pause time.Duration
 	urgent := size > 0
 	if t.good {
 		for _, raw := range t.forks {
-			if len(req.Forks) < mostForks {
+			if len(req.Forks) < mostForks && size+len(raw) <= mostTold {
 				req.Forks, urgent = append(req.Forks, raw), true
+				size += len(raw)
 			}
 		}
 		for origin, raw := range t.checkpoints {
-			if !ownedBy(origin, t.to) && len(req.Checkpoints) < limit.Members && size < limit.Message/2 {
+			if !ownedBy(origin, t.to) && len(req.Checkpoints) < limit.Members && size+len(raw) <= mostTold {
 				req.Checkpoints = append(req.Checkpoints, raw)
 				size += len(raw)
 			}

@@ -196,6 +196,11 @@ func hideOthers(tx *store.Tx, peer, name string, why error) error {
 	return fault.New(fault.Conflict, "give the agreement another name", "no agreement of the name %s with %s can be taken", name, peer)
 }
 
+// refused is an error that a peer has answered, and that only people will change its mind about.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
 // handInAgreement brings an agreement with the signatures that are here to one of its parties, and takes those that the party has.
 func (n *node) handInAgreement(ctx context.Context, o store.Outgoing) error {
 	var raw []byte
@@ -227,6 +232,9 @@ func (n *node) handInAgreement(ctx context.Context, o store.Outgoing) error {
 		answer, err = c.Agree(ctx, &ententev1.AgreeRequest{Agreement: raw})
 		return err
 	})
+	if kind := fault.KindOf(rpc.FromStatus(err)); err != nil && (kind == fault.Invalid || kind == fault.Conflict || kind == fault.Misused) {
+		return refused{err}
+	}
 	if err != nil {
 		return err
 	}

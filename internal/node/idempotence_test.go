@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"entente.example/internal/fault"
+	"entente.example/internal/lab"
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 	"entente.example/internal/store"
@@ -185,7 +187,8 @@ func TestRecipientDown(t *testing.T) {
 // peers are served meanwhile.
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	w := found(t, "alpha", "bravo", "charlie")
+	var log lockedBuffer
+	w := foundWith(t, lab.Options{Members: []string{"alpha", "bravo", "charlie"}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	w.start("bravo")
 	before, begun := w.state("bravo"), time.Now()
 	bad := w.document("alpha", []string{"bravo"}, "bad")
@@ -220,6 +223,9 @@ func TestFlood(t *testing.T) {
 		t.Errorf("an honest peer: %v", err)
 	}
 	all.Wait()
+	if rejections, calls := strings.Count(log.String(), "rejected a request"), strings.Count(log.String(), "finished call"); rejections+calls > 4*int(time.Since(begun)/limit.LogPause+1)+2 {
+		t.Errorf("%d lines about rejections and %d about calls", rejections, calls)
+	}
 	after := w.state("bravo")
 	minutes := int(time.Now().Unix()/60-begun.Unix()/60) + 1
 	caused := len(after.leaves) - len(before.leaves) - 1

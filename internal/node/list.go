@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -45,7 +46,7 @@ func (n *node) List(ctx context.Context, req *ententev1.ListRequest) (*ententev1
 		}
 		size := 0
 		for i, e := range list {
-			m, err := describeExchange(v, e)
+			m, err := describeExchange(v, n.underWay(e))
 			if err != nil {
 				return err
 			}
@@ -75,35 +76,67 @@ func exchangesOf(v *store.View, self string, f store.Filter) ([]store.Exchange, 
 	return v.Exchanges(f)
 }
 
-// Show gives everything about one exchange but the document. An ID alone stands for the exchanges of all its recipients.
+// Show gives everything about one exchange but the document. An ID alone stands for the exchanges of all its recipients. If asked to, it waits
+// until their delivery has come to its end.
 func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1.ShowResponse, error) {
 	if _, err := person(n.Dir, rpc.CallerFrom(ctx).Person); err != nil {
 		return nil, err
 	}
+	if wait := time.Duration(req.GetSettledWithin()) * time.Millisecond; wait > 0 {
+		_, err := n.untilSettled(ctx, wait, statement.Hash{}, func(v *store.View) ([]store.Exchange, error) { return n.named(v, req.GetExchange()) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return n.show(ctx, req.GetExchange())
+}
+
+// untilSettled waits until no delivery of some exchanges, all of one manifest, is open any more, or for so long, and gives them as they are then.
+// about is that manifest if it is known before they are looked up, which saves to look twice.
+func (n *node) untilSettled(ctx context.Context, most time.Duration, about statement.Hash, find func(*store.View) ([]store.Exchange, error)) (found []store.Exchange, err error) {
+	late := time.NewTimer(most)
+	defer late.Stop()
+	var rung <-chan struct{}
+	for {
+		listened := rung != nil
+		if !listened && !about.IsZero() {
+			var stop func()
+			rung, stop = n.settled.listen(about)
+			defer stop()
+			listened = true
+		}
+		err := n.DB.View(ctx, func(v *store.View) (err error) { found, err = find(v); return err })
+		if err != nil || !slices.ContainsFunc(found, open) {
+			return found, err
+		}
+		if about = found[0].Manifest; !listened {
+			continue // and look again, because it may have been settled before we listened
+		}
+		select {
+		case <-rung:
+		case <-late.C:
+			return found, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// open tells whether an exchange still has to be delivered.
+func open(e store.Exchange) bool {
+	return e.State == store.Waiting || e.State.Underway()
+}
+
+// show gives everything about what is named.
+func (n *node) show(ctx context.Context, ref string) (*ententev1.ShowResponse, error) {
 	out := &ententev1.ShowResponse{}
 	err := n.DB.View(ctx, func(v *store.View) error {
-		var found []store.Exchange
-		var err error
-		if statement.ValidID(req.GetExchange()) == nil {
-			found, err = v.Exchanges(store.Filter{ID: req.GetExchange()})
-		}
-		if err == nil && len(found) == 0 {
-			var e store.Exchange
-			e, err = v.FindExchange(req.GetExchange())
-			found = []store.Exchange{e}
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			found, err = waitingExchanges(v, n.Config.Member, req.GetExchange())
-		}
+		found, err := n.named(v, ref)
 		if err != nil {
-			return exchangeError(req.GetExchange(), err)
+			return err
 		}
 		for _, e := range found {
-			// Another member may have used the same id for a document of its own.
-			if e.Manifest != found[0].Manifest {
-				return exchangeError(req.GetExchange(), fmt.Errorf("%.80q %w: %s and %s", req.GetExchange(), store.ErrAmbiguous, found[0].Ref(), e.Ref()))
-			}
-			m, err := describeExchange(v, e)
+			m, err := describeExchange(v, n.underWay(e))
 			if err != nil {
 				return err
 			}
@@ -120,6 +153,39 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 		return nil, err
 	}
 	return out, nil
+}
+
+// named finds the exchanges that a person means, all of one manifest, and at least one.
+func (n *node) named(v *store.View, ref string) (found []store.Exchange, err error) {
+	if statement.ValidID(ref) == nil {
+		found, err = v.Exchanges(store.Filter{ID: ref})
+	}
+	if err == nil && len(found) == 0 {
+		var e store.Exchange
+		e, err = v.FindExchange(ref)
+		found = []store.Exchange{e}
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		found, err = waitingExchanges(v, n.Config.Member, ref)
+	}
+	if err != nil {
+		return nil, exchangeError(ref, err)
+	}
+	for _, e := range found {
+		// Another member may have used the same id for a document of its own.
+		if e.Manifest != found[0].Manifest {
+			return nil, exchangeError(ref, fmt.Errorf("%.80q %w: %s and %s", ref, store.ErrAmbiguous, found[0].Ref(), e.Ref()))
+		}
+	}
+	return found, nil
+}
+
+// underWay gives an exchange as it is at this moment: that an attempt is under way nobody writes down.
+func (n *node) underWay(e store.Exchange) store.Exchange {
+	if e.State == store.Queued && n.busy.has(attemptName(store.OutgoingDocument, e.Manifest, e.To)) {
+		e.State = store.Delivering
+	}
+	return e
 }
 
 // waitingExchanges gives what would be the exchanges of a release that waits, or has lapsed; of the one recipient that is named, if one is.
@@ -158,6 +224,11 @@ func describeExchange(v *store.View, e store.Exchange) (*ententev1.Exchange, err
 	out := exchangeMessage(e, &m.Terms)
 	if out.LabelMeans, err = labelMeans(v, &m.Terms); err != nil {
 		return nil, err
+	}
+	if e.State == store.Expired {
+		if out.LastError, err = gaveUp(v, e); err != nil {
+			return nil, err
+		}
 	}
 	receipts, err := v.Receipts(e.Manifest, e.To)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

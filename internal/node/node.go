@@ -17,12 +17,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,10 +34,14 @@ import (
 	"google.golang.org/grpc"
 
 	"entente.example/internal/audit"
+	"entente.example/internal/crash"
+	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
+	"entente.example/internal/memo"
+	"entente.example/internal/metrics"
 	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
 	"entente.example/internal/seal"
@@ -53,6 +59,7 @@ type Options struct {
 	Log             *slog.Logger     // required
 	Now             func() time.Time // nil: the system's clock
 	Ready           func()           // called once both listeners accept, or nil
+	look            time.Duration    // 0: limit.WitnessLook; tests of days look seldom
 	// Dial connects to another member at the address on its card, as in rpc.Config; nil: by TCP.
 	Dial func(ctx context.Context, member, address string) (net.Conn, error)
 }
@@ -64,24 +71,39 @@ type node struct {
 
 	*Home
 	log     *slog.Logger
+	metrics *metrics.Set
+	damage  damages
 	now     func() time.Time
 	reach   func(ctx context.Context, member, address string) (net.Conn, error) // of other members; nil: by TCP
 	sealing []*seal.Key
 	wake    chan struct{} // there is something new in the outbox; holds at most one
 	held    chan struct{} // a release began to wait for a second person; holds at most one
 	busy    busy          // exchanges and submissions under way
+	tries   tries
+	absent  absent
 	quota   quota
+	space   space
 	leaves  leaves
+	seldom  *rpc.Seldom // lines about what peers do wrong
 	// rehearsals are counted apart, so that asking much keeps no bad request out of the log.
 	rehearsals leaves
 
-	witness     *audit.Witness // of others' logs
-	rounds      *rounds        // of our own
-	gossip      *gossip
-	lines       lines
+	witness    *audit.Witness // of others' logs
+	rounds     *rounds        // of our own
+	gossip     *gossip
+	lines      lines
+	lanes      lanes
+	agreements memo.Memo[known, *statement.Signed[statement.Agreement]] // that were verified
+	manifests  memo.Memo[known, *statement.Signed[statement.Manifest]]  // of ours, that were verified or signed just now
+	// What was found of agreements, as long as alliance gives the same History.
+	byHash      memo.Memo[of[statement.Hash], *statement.Signed[statement.Agreement]]
+	byName      memo.Memo[of[string], []version]
+	leaving     memo.Memo[of[statement.Hash], []store.Notice] // withdrawals, by agreement
+	settled     bells                                         // rung when a delivery has come to its end, by manifest
 	outside     *outside
 	heartbeat   time.Duration // limit.Heartbeat, but in tests
 	gossipPause time.Duration // limit.GossipPause, but in tests
+	look        time.Duration // limit.WitnessLook, but in tests
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
 	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
 
@@ -91,6 +113,8 @@ type node struct {
 	mu         sync.Mutex // guards what follows
 	history    *member.History
 	generation int64 // of the database when history was read
+	seen       int64 // of what DB.Changes counts, when it was last looked at
+	looked     time.Time
 }
 
 // Serve runs the node until ctx ends, then ends calls under way within a few seconds. A home serves once: a second node
@@ -111,6 +135,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 
 	n := newNode(h, o)
 	defer n.lines.close()
+	defer n.lanes.close()
 	defer n.outside.close()
 	if err := policy.Check(); err != nil {
 		return fmt.Errorf("check base policy: %w", err)
@@ -129,6 +154,9 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 		}
 		n.sealing = append(n.sealing, k)
 	}
+	if err := n.damage.load(h); err != nil {
+		n.log.Error("nothing is kept apart until the check has come by again", "error", err)
+	}
 	if err := n.recover(ctx); err != nil {
 		return err
 	}
@@ -139,9 +167,11 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 // newNode makes a node of a home. It does nothing yet.
 func newNode(h *Home, o Options) *node {
 	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1), held: make(chan struct{}, 1),
-		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause}
+		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause, look: cmp.Or(o.look, limit.WitnessLook)}
 	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
 	n.witness.Now = o.Now
+	n.seldom = rpc.NewSeldom(n.log)
+	n.observe()
 	n.rounds, n.gossip, n.outside = newRounds(n), newGossip(n), newOutside()
 	h.Log.Now = n.rounds.date
 	return n
@@ -189,6 +219,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 	group.Go(func() error { return n.lapses(ctx) })
 	group.Go(func() error { return n.rounds.run(ctx) })
 	group.Go(func() error { return n.gossip.run(ctx) })
+	group.Go(func() error { return n.check(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		var wait sync.WaitGroup
@@ -216,7 +247,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 
 // rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
 func (n *node) rpcConfig(ctx context.Context) rpc.Config {
-	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
+	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Heard: n.heard, Calls: n.metrics.Calls, Metrics: n.metrics.Write, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
 		h, err := n.alliance(ctx)
 		if err != nil {
 			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)
@@ -240,11 +271,17 @@ func listen(ctx context.Context, given net.Listener, address string) (net.Listen
 	return rpc.Listen(ctx, address)
 }
 
-// commit records a fact: one transaction, and then the head and a checkpoint that cover its leaf. If only the second part
-// fails the fact stands, and whoever repeats the request finds it.
+// commit records a fact in one transaction. The head and a checkpoint that cover its leaf follow behind the caller's back: who shows the leaf to
+// somebody waits for the head first, see audit.Log.Cover. While they cannot be written nothing more is recorded.
 func (n *node) commit(ctx context.Context, fn func(*store.Tx) error) error {
 	if err := n.Log.Stopped(); err != nil {
 		return err
+	}
+	if n.rounds.unpublished.Load() {
+		if _, err := n.Log.Publish(ctx); err != nil {
+			return fmt.Errorf("publish log: %w", err)
+		}
+		n.rounds.unpublished.Store(false)
 	}
 	var houses []statement.Hash
 	err := n.DB.Update(ctx, func(tx *store.Tx) (err error) {
@@ -257,20 +294,26 @@ func (n *node) commit(ctx context.Context, fn func(*store.Tx) error) error {
 		return err
 	}
 	n.housesKept(houses)
-	if _, err := n.Log.Publish(ctx); err != nil {
-		return fmt.Errorf("publish log: %w", err)
-	}
-	n.rounds.nudge() // who witnesses the log is asked behind the caller's back: nothing waits for co-signatures
+	n.rounds.nudge()
 	return nil
 }
 
-// alliance gives the newest charter and cards. It looks into the database each time whether there are newer ones, and
-// reads them only then.
+// commitAs is commit of a fact that package crash knows by name.
+func (n *node) commitAs(ctx context.Context, step string, fn func(*store.Tx) error) error {
+	return crash.Step(step, func() error { return n.commit(ctx, fn) })
+}
+
+// alliance gives the newest charter and cards. What other programs beside the node have added it finds within limit.OthersLook. As long as there is
+// nothing new of what Generation counts, it gives the same History.
 func (n *node) alliance(ctx context.Context) (*member.History, error) {
 	var charters, cards [][]byte
 	var generation int64
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	changes, now := n.DB.Changes(), time.Now()
+	if n.history != nil && changes == n.seen && now.Sub(n.looked) < limit.OthersLook {
+		return n.history, nil
+	}
 	err := n.DB.View(ctx, func(v *store.View) (err error) {
 		if generation, err = v.Generation(); err != nil || n.history != nil && generation == n.generation {
 			return err
@@ -285,18 +328,19 @@ func (n *node) alliance(ctx context.Context) (*member.History, error) {
 		return nil, fmt.Errorf("read charter: %w", err)
 	}
 	if n.history != nil && generation == n.generation {
+		n.seen, n.looked = changes, now
 		return n.history, nil
 	}
 	h, err := history(n.Config.Member, charters, cards)
 	if err != nil {
 		return nil, err
 	}
-	n.history, n.generation = h, generation
+	n.history, n.generation, n.seen, n.looked = h, generation, changes, now
 	return h, nil
 }
 
 // recover brings the home into the state that normal operation leaves: the head covers every leaf and the log says as of now that this is
-// all of it (if the home was put back to what it was, that contradicts what was signed since), no blob is without its row, no staging file of a sending is left. It does the same however often it runs.
+// all of it (if the home was put back to what it was, that contradicts what was signed since), no blob is without its row, no staging file of a sending is left, nor a file that was to replace another. It does the same however often it runs.
 func (n *node) recover(ctx context.Context) error {
 	if err := n.Log.Stopped(); err != nil {
 		n.log.Error("this node signs nothing any more, and takes and sends no documents", "error", err, "see", "entente audit forks")
@@ -317,6 +361,9 @@ func (n *node) recover(ctx context.Context) error {
 			return fmt.Errorf("recover staging: %w", err)
 		}
 	}
+	if err := n.dropArrived(ctx); err != nil {
+		return fmt.Errorf("recover staging: %w", err)
+	}
 	if err := n.endProposals(ctx); err != nil {
 		return err
 	}
@@ -324,8 +371,37 @@ func (n *node) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover staging: %w", err)
 	}
-	if removed+stale > 0 {
-		n.log.Info("removed what nothing refers to", "blobs", removed, "staging", stale)
+	unfinished, err := durable.Sweep(n.Dir, time.Now().Add(-limit.UnfinishedAge))
+	if err != nil {
+		return fmt.Errorf("recover files: %w", err)
+	}
+	if removed+stale+unfinished > 0 {
+		n.log.Info("removed what nothing refers to", "blobs", removed, "staging", stale, "files", unfinished)
+	}
+	return nil
+}
+
+// dropArrived drops the staging files of documents that have arrived: without a journal, a file system may find the name again after a power cut
+// that a file was renamed from.
+func (n *node) dropArrived(ctx context.Context) error {
+	staged, err := n.Blobs.Staged(receivingPrefix)
+	if err != nil {
+		return err
+	}
+	for rest := range staged {
+		key, err := statement.ParseHash(rest[strings.LastIndexByte(rest, '-')+1:])
+		if err != nil {
+			continue // not ours; Sweep drops it in the end
+		}
+		var arrived bool
+		if err := n.DB.View(ctx, func(v *store.View) error { arrived, err = v.Kept(key); return err }); err != nil {
+			return err
+		}
+		if arrived {
+			if err := n.Blobs.Drop(receivingPrefix + rest); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -359,6 +435,9 @@ func (n *node) sweep(ctx context.Context) error {
 		if _, err := n.Blobs.Sweep(n.now().Add(-limit.StagingAge)); err != nil {
 			n.log.Error("cannot drop old staging files", "error", err)
 		}
+		if _, err := durable.Sweep(n.Dir, time.Now().Add(-limit.UnfinishedAge)); err != nil {
+			n.log.Error("cannot drop files that were never finished", "error", err)
+		}
 		if err := n.endProposals(ctx); err != nil {
 			n.log.Error("cannot end old proposals", "error", err)
 		}
@@ -366,30 +445,6 @@ func (n *node) sweep(ctx context.Context) error {
 			n.warn()
 		}
 	}
-}
-
-// busy is a set of names of what is under way, so that nothing is done twice at the same time.
-type busy struct {
-	mu    sync.Mutex
-	names map[string]bool
-}
-
-// begin takes a name; ok tells whether it was free, and then end gives it back.
-func (b *busy) begin(name string) (end func(), ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.names[name] {
-		return nil, false
-	}
-	if b.names == nil {
-		b.names = map[string]bool{}
-	}
-	b.names[name] = true
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.names, name)
-	}, true
 }
 
 // nudge tells the outbox that there may be something new.

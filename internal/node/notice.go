@@ -308,18 +308,18 @@ func (n *node) handInNotice(ctx context.Context, o store.Outgoing) error {
 }
 
 // withdrawn lists the parties whose withdrawal from an agreement has taken effect, sorted.
-func (n *node) withdrawn(ctx context.Context, hash statement.Hash, now time.Time) (list []string, err error) {
-	err = n.DB.View(ctx, func(v *store.View) error {
-		left, err := withdrawals(v, hash)
-		for _, r := range left { // sorted by member
-			if !now.Before(r.Ends) {
-				list = append(list, r.Member)
-			}
-		}
-		return err
+func (n *node) withdrawn(ctx context.Context, h *member.History, hash statement.Hash, now time.Time) (list []string, err error) {
+	left, err := n.leaving.Get(of[statement.Hash]{h, hash}, func() (left []store.Notice, err error) {
+		err = n.DB.View(ctx, func(v *store.View) error { left, err = withdrawals(v, hash); return err })
+		return left, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for withdrawals: %w", err)
+	}
+	for _, r := range left { // sorted by member
+		if !now.Before(r.Ends) {
+			list = append(list, r.Member)
+		}
 	}
 	return list, nil
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/fault"
 	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
@@ -30,7 +32,7 @@ type opening struct {
 // Open gives a document to a person, as proto/entente/v1/node.proto says. Nothing of it leaves before it was decided,
 // verified whole, and written down.
 func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServer[ententev1.OpenResponse]) error {
-	ctx := stream.Context()
+	ctx, began := stream.Context(), time.Now()
 	o, err := n.findOpening(ctx, rpc.CallerFrom(ctx).Person, req.GetExchange())
 	if err != nil {
 		return err
@@ -50,6 +52,9 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 	if err != nil {
 		return n.undecryptable(ctx, o, err)
 	}
+	if req.GetOffset() > doc.Size {
+		return fault.New(fault.Misused, "open it again, from its start", "%s has %d bytes, and cannot go on at byte %d", o.exchange.Ref(), doc.Size, req.GetOffset())
+	}
 	// Reading the whole document may have taken minutes: what was permitted then is asked again.
 	if o, err = n.findOpening(ctx, o.person.Name, o.exchange.Ref()); err != nil {
 		return err
@@ -57,11 +62,11 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 	if !o.decision.Permit {
 		return n.deny(ctx, o.manifest.Terms, o.manifest.Hash, []string{o.manifest.Terms.From}, policy.Open, o.person, o.decision)
 	}
-	if err := n.recordOpening(ctx, o); err != nil {
+	if err := n.recordOpening(ctx, o, began); err != nil {
 		return err
 	}
 	n.nudge()
-	return release(stream, o, doc)
+	return release(stream, o, doc, req.GetOffset())
 }
 
 // findOpening finds the document, verifies its manifest again, and has the policies decide.
@@ -101,6 +106,9 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 	case e.State == store.Undecryptable:
 		return nil, fault.New(fault.Failed, "ask "+e.From+" to send it again", "%s cannot be decrypted", e.Ref())
 	}
+	if err := n.sound(e.Manifest, e.Ref()); err != nil {
+		return nil, err
+	}
 	if o.manifest, err = statement.Open[statement.Manifest](row.Raw, h.AllVerifiers(e.From)); err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
 	}
@@ -128,11 +136,11 @@ func exchangeError(ref string, err error) error {
 
 // recordOpening is the one transaction without which nothing is released. The first opening signs the receipt `opened`;
 // later ones are leaves only.
-func (n *node) recordOpening(ctx context.Context, o *opening) error {
+func (n *node) recordOpening(ctx context.Context, o *opening, began time.Time) error {
 	now := n.now()
 	event := statement.Event{Kind: statement.EventOpened, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
 		Stage: string(policy.Open), Rules: n.rules(o.decision), Private: n.private(o.person, o.decision)}
-	err := n.commit(ctx, func(tx *store.Tx) error {
+	err := n.commitAs(ctx, crash.Opened, func(tx *store.Tx) error {
 		_, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Opened)
 		if err == nil {
 			event.Kind = statement.EventReopened
@@ -147,6 +155,7 @@ func (n *node) recordOpening(ctx context.Context, o *opening) error {
 	if err != nil {
 		return fmt.Errorf("record opening: %w", err)
 	}
+	n.stepped(string(event.Kind), &o.manifest.Terms, n.Config.Member, o.exchange.From, began)
 	return nil
 }
 
@@ -175,7 +184,7 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	now := n.now()
 	event := statement.Event{Kind: statement.EventUndecryptable, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
 		Stage: string(policy.Open), Rules: n.rules(o.decision), Private: append(n.private(o.person, o.decision), statement.Private{Field: "error", Value: []byte(cause.Error())})}
-	err := n.commit(ctx, func(tx *store.Tx) error {
+	err := n.commitAs(ctx, crash.Undecryptable, func(tx *store.Tx) error {
 		if _, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Undecryptable); !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
@@ -184,6 +193,7 @@ func (n *node) undecryptable(ctx context.Context, o *opening, cause error) error
 	if err != nil {
 		return fmt.Errorf("record undecryptable: %w", err)
 	}
+	n.stepped(string(event.Kind), &o.manifest.Terms, n.Config.Member, o.exchange.From, time.Time{})
 	n.nudge()
 	return fault.New(fault.Failed, "ask "+o.exchange.From+" to send it again; a signed receipt tells it why", "%s cannot be decrypted: %w", o.exchange.Ref(), cause)
 }
@@ -192,16 +202,22 @@ func damaged(o *opening, cause error) error {
 	return fault.New(fault.Failed, "entente audit verify says what is damaged here; ask "+o.exchange.From+" to send it again", "%s is damaged on this node: %w", o.exchange.Ref(), cause)
 }
 
-// release gives the document out. Without the last message it is not a document.
-func release(stream grpc.ServerStreamingServer[ententev1.OpenResponse], o *opening, doc *seal.Document) error {
+// release gives the document out, from a byte on. Without the last message it is not a document; and one that goes on is only if its client finds
+// the hash equal, for what was released before may have been lost or changed where it was written.
+func release(stream grpc.ServerStreamingServer[ententev1.OpenResponse], o *opening, doc *seal.Document, offset int64) error {
 	exchange := exchangeMessage(o.exchange, &o.manifest.Terms)
 	exchange.LabelMeans = o.means
 	err := stream.Send(&ententev1.OpenResponse{Part: &ententev1.OpenResponse_Opened{Opened: &ententev1.Opened{
-		Exchange: exchange, FileName: doc.Name, MediaType: doc.MediaType, Size: doc.Size}}})
+		Exchange: exchange, FileName: doc.Name, MediaType: doc.MediaType, Size: doc.Size, Sha256: doc.SHA256[:]}}})
 	if err != nil {
 		return fmt.Errorf("release document: %w", err)
 	}
-	if _, err := doc.WriteTo(chunkWriter{stream}); err != nil {
+	if offset == 0 {
+		_, err = doc.WriteTo(chunkWriter{stream})
+	} else {
+		_, err = doc.WriteFrom(chunkWriter{stream}, offset)
+	}
+	if err != nil {
 		return fmt.Errorf("release document: %w", err)
 	}
 	return stream.Send(&ententev1.OpenResponse{Part: &ententev1.OpenResponse_Complete{Complete: true}})

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/rpc"
@@ -17,12 +20,15 @@ import (
 )
 
 // outbox sends what is due until ctx ends. An attempt that fails is repeated after a pause that doubles, with jitter;
-// nothing leaves the outbox but by a receipt, or when its time is over. All state is in the database, so a restart
-// changes nothing.
+// nothing leaves the outbox but by a receipt, because somebody cancels it, or when its time is over. All state is in the
+// database, so a restart changes nothing.
 func (n *node) outbox(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
-	p := &places{under: map[string]int{}}
+	p := &places{under: map[place]int{}}
+	if err := n.allAbsent(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		next, err := n.dispatch(ctx, p, &attempts)
 		if err != nil && ctx.Err() == nil {
@@ -44,52 +50,83 @@ func (n *node) outbox(ctx context.Context) error {
 	return nil
 }
 
-// places counts the attempts under way with each peer, so that one that is slow or silent keeps none of the others waiting.
+// allAbsent has what waits since an earlier run tried when its addressee is first heard of.
+func (n *node) allAbsent(ctx context.Context) error {
+	h, err := n.alliance(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range h.Members() {
+		n.absent.leaves(m.Name)
+	}
+	return nil
+}
+
+// places counts the attempts under way with each peer, so that one that is slow or silent keeps none of the others waiting; nor do large
+// documents keep small ones waiting, nor many small ones a large one.
 type places struct {
 	mu    sync.Mutex
-	under map[string]int
+	under map[place]int
+	ahead time.Time // when dispatch last looked for what a clock that was ahead has put off; only it touches this
+}
+
+type place struct {
+	peer  string
+	large bool
 }
 
 // take takes a place; ok tells whether there was one, and then leave gives it back.
-func (p *places) take(peer string) (leave func(), ok bool) {
+func (p *places) take(peer string, large bool) (leave func(), ok bool) {
+	at, other := place{peer, large}, place{peer, !large}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.under[peer] >= limit.Deliveries {
+	if p.under[at] >= limit.DeliveriesEach || p.under[at]+p.under[other] >= limit.Deliveries {
 		return nil, false
 	}
-	p.under[peer]++
+	p.under[at]++
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.under[peer]--
+		p.under[at]--
 	}, true
 }
 
 // dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
 // the next item is due. A finished attempt nudges, so what found no place is looked at again then.
 func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup) (next time.Time, err error) {
+	back := n.absent.back()
+	if err := n.hasten(ctx, back); err != nil {
+		n.absent.again(back)
+		return next, err
+	}
 	var due []store.Outgoing
 	now := n.now()
 	err = n.DB.View(ctx, func(v *store.View) error {
-		if due, err = v.Due(now, limit.Page); err != nil {
+		if due, err = v.Due(now); err != nil {
 			return err
 		}
-		if next, err = v.NextDue(now); err != nil || next.Sub(now) <= 2*limit.RetryMost {
+		if next, err = v.NextDue(now); err != nil || next.Sub(now) <= limit.RetryMost || now.Sub(p.ahead).Abs() < limit.RetryMost {
 			return err
 		}
-		// No pause is that long: the clock was ahead when this was noted.
-		due, err = v.Due(next, limit.Page)
+		p.ahead = now
+		later, err := v.DueLater(now)
+		for _, o := range later {
+			// No pause is that long: the clock was ahead when this was noted.
+			if o.Due.Sub(now) > 2*longest(o) {
+				due = append(due, o)
+			}
+		}
 		return err
 	})
 	if err != nil {
 		return next, fmt.Errorf("look into the outbox: %w", err)
 	}
 	for _, o := range due {
-		end, ok := n.busy.begin(fmt.Sprintf("%s %s %s", o.Kind, o.Statement, o.Peer))
+		end, ok := n.busy.begin(attemptName(o.Kind, o.Statement, o.Peer))
 		if !ok {
 			continue
 		}
-		leave, ok := p.take(o.Peer)
+		leave, ok := p.take(o.Peer, o.Large)
 		if !ok {
 			end()
 			continue
@@ -104,13 +141,177 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 	return next, nil
 }
 
+// hasten makes due what waits for members that were heard of again.
+func (n *node) hasten(ctx context.Context, peers []string) error {
+	if len(peers) == 0 {
+		return nil
+	}
+	err := n.DB.Update(ctx, func(tx *store.Tx) error {
+		for _, peer := range peers {
+			if _, err := tx.Hasten(peer, n.now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("hasten what waits: %w", err)
+	}
+	n.log.Info("heard again of members for which something waits", "peers", peers)
+	return nil
+}
+
+// heard notes that a member's node called, or answered: if it could not be reached before, what waits for it is tried at once.
+func (n *node) heard(member string) {
+	if n.absent.heard(member, n.now()) {
+		n.nudge()
+	}
+}
+
+// absent is the members that could not be reached, and those of them that have been heard of since. The zero value is ready.
+type absent struct {
+	mu       sync.Mutex
+	gone     map[string]bool
+	returned map[string]bool
+	hastened map[string]time.Time
+}
+
+// leaves notes that a member could not be reached.
+func (a *absent) leaves(member string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone == nil {
+		a.gone, a.returned, a.hastened = map[string]bool{}, map[string]bool{}, map[string]time.Time{}
+	}
+	a.gone[member] = true
+}
+
+// heard tells whether a member is back, at most once each limit.RetryHeard.
+func (a *absent) heard(member string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.gone[member] || now.Sub(a.hastened[member]).Abs() < limit.RetryHeard {
+		return false
+	}
+	delete(a.gone, member)
+	a.returned[member], a.hastened[member] = true, now
+	return true
+}
+
+// back gives the members that are back, once.
+func (a *absent) back() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := slices.Sorted(maps.Keys(a.returned))
+	clear(a.returned)
+	return list
+}
+
+// again has back give these members once more.
+func (a *absent) again(members []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range members {
+		a.returned[m] = true
+	}
+}
+
+// attemptName is what an attempt under way is called in node.busy.
+func attemptName(kind store.OutgoingKind, of statement.Hash, peer string) string {
+	return fmt.Sprintf("%s %s %s", kind, of, peer)
+}
+
+// trial is what one attempt to deliver a document came to see.
+type trial struct {
+	answered bool  // the recipient said how much it holds
+	offset   int64 // that much
+	heard    bool  // it answered at all
+	whole    bool  // all of the rest was sent
+}
+
+// state is what follows from an attempt that failed; "" if nothing does. Only the recipient knows whether it holds a document that was sent
+// whole; if it asks for more of it, it does not.
+func (t *trial) state() store.State {
+	switch {
+	case t.whole:
+		return store.Unconfirmed
+	case t.answered:
+		return store.Queued
+	}
+	return ""
+}
+
+// hears takes an error that the recipient has given as its answer: it does not hold the document. Of a failure of its own it does not know itself what
+// it did before.
+func (t *trial) hears(err error) {
+	if f, ok := errors.AsType[*fault.Error](err); ok && t.whole && f.Kind != fault.Failed && !errors.Is(err, rpc.ErrUnreached) {
+		t.whole, t.answered = false, true
+	}
+}
+
+// tries is the attempts to deliver documents: how to end those that are under way, and how far those before them came, by attemptName.
+// The zero value is ready.
+type tries struct {
+	mu      sync.Mutex
+	cancel  map[string]context.CancelFunc
+	reached map[string]int64
+}
+
+// begin makes a context that end can cancel.
+func (t *tries) begin(ctx context.Context, name string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cancel == nil {
+		t.cancel, t.reached = map[string]context.CancelFunc{}, map[string]int64{}
+	}
+	t.cancel[name] = cancel
+	return ctx, func() {
+		cancel()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.cancel, name)
+	}
+}
+
+// end ends an attempt, if one is under way.
+func (t *tries) end(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cancel := t.cancel[name]; cancel != nil {
+		cancel()
+	}
+}
+
+// further tells whether the recipient held more now than at the attempt before.
+func (t *tries) further(name string, now *trial) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !now.answered {
+		return false
+	}
+	before, known := t.reached[name]
+	t.reached[name] = now.offset
+	return known && now.offset > before
+}
+
+func (t *tries) forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.reached, name)
+}
+
 // attempt tries one item once, and notes a failure.
 func (n *node) attempt(ctx context.Context, o store.Outgoing) {
+	name := attemptName(o.Kind, o.Statement, o.Peer)
+	ctx, end := n.tries.begin(ctx, name)
+	defer end()
+	var t trial
 	var by time.Time
 	var err error
 	switch o.Kind {
 	case store.OutgoingDocument:
-		by, err = n.deliver(ctx, o)
+		by, err = n.deliver(ctx, o, &t)
 	case store.OutgoingAgreement:
 		err = n.handInAgreement(ctx, o)
 	case store.OutgoingNotice:
@@ -118,41 +319,68 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	default:
 		err = n.handIn(ctx, o)
 	}
-	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
-		return // done, or we are stopping, which is no failure of the peer's
+	if t.heard || err == nil && o.Kind != store.OutgoingDocument {
+		n.heard(o.Peer)
 	}
+	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
+		n.tries.forget(name)
+		return // done, or we are stopping, or somebody cancelled it, which is no failure of the peer's
+	}
+	if errors.Is(err, rpc.ErrUnreached) && !t.heard {
+		n.absent.leaves(o.Peer)
+	}
+	t.hears(err)
 	o.Attempts++
 	o.Due = n.now().Add(backoff(o.Attempts))
-	if kind := fault.KindOf(rpc.FromStatus(err)); o.Kind == store.OutgoingAgreement && (kind == fault.Invalid || kind == fault.Conflict || kind == fault.Misused) {
+	if n.tries.further(name, &t) {
+		o.Due = n.now().Add(limit.RetryProgress)
+	}
+	if _, ok := errors.AsType[refused](err); ok {
 		o.Due = n.now().Add(limit.RetryRefused)
 	}
 	if by.After(n.now()) && o.Due.After(by) {
 		o.Due = by.Add(time.Millisecond) // to expire at its time and not at the end of the pause
 	}
 	o.LastError = describe(err)
+	n.metrics.FailedAttempt(o.Peer)
 	n.log.Info("will try again", "peer", o.Peer, "item", string(o.Kind), "statement", o.Statement.Short(), "attempt", o.Attempts, "at", o.Due, "error", o.LastError)
 	err = n.DB.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.Retry(o); err != nil {
 			return err
 		}
-		if o.Kind != store.OutgoingDocument {
+		if o.Kind != store.OutgoingDocument || t.state() == "" {
 			return nil
 		}
-		return tx.SetState(o.Statement, o.Peer, store.Queued, n.now())
+		return tx.SetState(o.Statement, o.Peer, t.state(), n.now())
 	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil && !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
 		n.log.Error("cannot note a failed attempt", "error", err)
 	}
 }
 
-// backoff is the pause after so many failed attempts: it doubles, up to limit.RetryMost, and varies by a quarter so that
+// backoff is the pause after so many failed attempts: it doubles, up to limit.RetryLongest, and varies by a quarter so that
 // nodes that failed together do not come back together.
 func backoff(attempts int64) time.Duration {
-	pause := limit.RetryMost
-	if attempts < 16 {
-		pause = min(limit.RetryFirst<<(attempts-1), limit.RetryMost)
-	}
+	pause := steady(attempts)
 	return pause*3/4 + rand.N(pause/2) //nolint:gosec // jitter is no secret
+}
+
+func steady(attempts int64) time.Duration {
+	if attempts < 1 || attempts >= 16 {
+		return limit.RetryLongest
+	}
+	return min(limit.RetryFirst<<(attempts-1), limit.RetryLongest)
+}
+
+// longest is the longest pause that something can have come to.
+func longest(o store.Outgoing) time.Duration {
+	switch {
+	case o.Kind == store.OutgoingAgreement:
+		return max(limit.RetryLongest, limit.RetryRefused)
+	case o.Attempts == 0:
+		return 0
+	}
+	return steady(o.Attempts) * 5 / 4
 }
 
 // describe makes one readable line of an error, for people.
@@ -169,10 +397,10 @@ func (n *node) handIn(ctx context.Context, o store.Outgoing) error {
 		return fmt.Errorf("read %s: %w", o.Kind, err)
 	}
 	// Nothing leaves before the head covers its leaf.
-	if _, err := n.Log.Publish(ctx); err != nil {
+	if err := n.Log.Cover(ctx); err != nil {
 		return fmt.Errorf("publish log: %w", err)
 	}
-	if err := n.callWith(ctx, o, raw); err != nil {
+	if err := crash.Step(crash.HandIn, func() error { return n.callWith(ctx, o, raw) }); err != nil {
 		return err
 	}
 	return n.handed(ctx, o)

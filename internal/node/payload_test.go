@@ -148,7 +148,7 @@ func TestResume(t *testing.T) {
 				begun = random(part)
 			}
 			alpha.breakOff(t, d, begun)
-			if s := w.state("bravo"); len(s.staging) != 1 {
+			if s := w.state("bravo"); len(s.staging) != 2 { // with its notes
 				t.Fatalf("staging %v", s.staging)
 			}
 			w.stop("bravo")

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/limit"
+	"entente.example/internal/memo"
 	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
@@ -81,8 +83,11 @@ func readPeople(dir string) (peopleFile, error) {
 	if err != nil {
 		return f, fmt.Errorf("read people: %w", err)
 	}
-	return parsePeople(b)
+	return parsedPeople.Get(sha256.Sum256(b), func() (peopleFile, error) { return parsePeople(b) })
 }
+
+// parsedPeople are files that were parsed, by the hash of their content: the file is read for every call. What is in one is never changed.
+var parsedPeople memo.Memo[[sha256.Size]byte, peopleFile]
 
 func parsePeople(b []byte) (peopleFile, error) {
 	var f peopleFile

@@ -226,7 +226,7 @@ func (w *world) quiet() {
 		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 			waits := 0
 			err := h.DB.View(w.t.Context(), func(v *store.View) error {
-				for _, err := range v.OutboxRows() {
+				for _, err := range v.OutboxRows(nil) {
 					if waits++; err != nil {
 						return err
 					}

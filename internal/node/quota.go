@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,11 +25,14 @@ type quota struct {
 	rooms map[string]*room
 }
 
-// room is what one peer was promised. Its lock is held while the peer's documents are added up, which takes longer the more
+// room is what one peer has taken and was promised. Its lock is held while the peer's documents are added up, once, which takes longer the more
 // there are; so each peer has its own, and waits for none of the others.
 type room struct {
 	mu       sync.Mutex
 	promised map[statement.Hash]int64 // by manifest
+	counted  bool                     // held is known
+	doubt    bool                     // something was promised when it was added up, and may have been stored by then
+	held     int64                    // by documents that are stored; only this node stores any
 }
 
 func (q *quota) of(peer string) *room {
@@ -49,6 +53,22 @@ func (q *quota) release(peer string, m statement.Hash) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.promised, m)
+}
+
+// keep turns what was promised into what is held, because the document is stored. After an error nobody knows whether it is, and all is added up again.
+func (q *quota) keep(peer string, m statement.Hash, err error) {
+	r := q.of(peer)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.counted = false
+		return
+	}
+	r.held += r.promised[m]
+	delete(r.promised, m)
+	if r.doubt { // it may have been counted already
+		r.counted = false
+	}
 }
 
 // reserve promises room for a document before anything is allocated for it. Being full passes, so it is no refusal.
@@ -72,15 +92,22 @@ func (n *node) reserve(ctx context.Context, o *offer) error {
 // promised. What is staged of a document that is promised, or asked for now, is part of its size and counts once. The
 // caller holds the room's lock.
 func (n *node) used(ctx context.Context, o *offer, r *room) (sum int64, err error) {
-	err = n.DB.View(ctx, func(v *store.View) (err error) { sum, err = v.Held(o.peer); return err })
-	if err != nil {
-		return 0, fmt.Errorf("add up what is stored: %w", err)
+	if !r.counted { // at first nothing was promised before, so nothing that is stored meanwhile is counted twice
+		err = n.DB.View(ctx, func(v *store.View) (err error) { r.held, err = v.Held(o.peer); return err })
+		if err != nil {
+			return 0, fmt.Errorf("add up what is stored: %w", err)
+		}
+		r.counted, r.doubt = true, len(r.promised) > 0
 	}
+	sum = r.held
 	staged, err := n.Blobs.Staged(receivingFrom(o.peer))
 	if err != nil {
 		return 0, fmt.Errorf("add up what is staged: %w", err)
 	}
 	delete(staged, o.manifest.Hash.String())
+	for m := range staged {
+		staged[m] += limit.DocumentOverhead // a file that is small is not free
+	}
 	for m, cost := range r.promised {
 		staged[m.String()] = max(staged[m.String()], cost)
 	}
@@ -115,9 +142,9 @@ func (l *leaves) within(most int, peer string, now time.Time) bool {
 }
 
 // reject writes down a bad request that deserves no receipt, and gives the error to answer. Beyond the peer's quota of
-// leaves it is only in the process's own log.
+// leaves it is only in the process's own log, and there one line stands for many.
 func (n *node) reject(ctx context.Context, peer string, cause *fault.Error) error {
-	n.log.Warn("rejected a request", "peer", peer, "error", cause.Text)
+	n.seldom.Write(slog.LevelWarn, "rejected a request", peer, "peer", peer, "error", cause.Text)
 	if !n.leaves.allow(peer, n.now()) {
 		return cause
 	}

@@ -43,6 +43,7 @@ func TestFetchLog(t *testing.T) {
 	w.start("alpha", "bravo", "charlie")
 	ref := w.send("alpha", submission("bravo"), []byte("a boat is adrift"))[0]
 	w.await("alpha", ref, "delivered")
+	w.cosigned("alpha")
 
 	dir, report, err := w.fetch("alpha", "carla", "alpha")
 	if err != nil {

@@ -2,16 +2,16 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/fault"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
@@ -25,16 +25,23 @@ import (
 
 // receivingFrom begins the names of staging files of one peer's deliveries. The length stands in front because one
 // member's name may begin with another's: without it, alpha-two would use up the quota of alpha.
-func receivingFrom(peer string) string { return fmt.Sprintf("receiving-%02d-%s-", len(peer), peer) }
+func receivingFrom(peer string) string {
+	return fmt.Sprintf("%s%02d-%s-", receivingPrefix, len(peer), peer)
+}
+
+// receivingPrefix begins the names of all of them.
+const receivingPrefix = "receiving-"
 
 // offer is a delivery whose manifest was verified.
 type offer struct {
 	peer     string
 	manifest *statement.Signed[statement.Manifest]
 	header   []byte
+	follows  bool // the payload comes without our asking for it
 	history  *member.History
 	taken    statement.Hash  // another manifest that has this one's id already
 	decision policy.Decision // set when the policies have decided
+	began    time.Time
 }
 
 // Deliver takes one document from another member, as proto/entente/v1/peer.proto says. What is decided for good is
@@ -63,6 +70,7 @@ func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest,
 	if !ok {
 		return fault.New(fault.Transient, "", "this document is being delivered right now")
 	}
+	end = sync.OnceFunc(end)
 	defer end()
 	if o.taken, err = n.taken(ctx, m); err != nil {
 		return err
@@ -85,10 +93,14 @@ func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest,
 		}
 	}
 	// No receipt leaves before the head covers its leaf.
-	if _, err := n.Log.Publish(ctx); err != nil {
-		return fmt.Errorf("publish log: %w", err)
+	if err := n.Log.Cover(ctx); err != nil {
+		// A failure of ours, whatever kind it is: nobody may take it for an answer about the document, which is here.
+		return fault.New(fault.Failed, "", "publish log: %w", err)
 	}
-	return stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Receipt{Receipt: receipt}})
+	end() // who has the receipt may ask again at once
+	return crash.Step(crash.AnswerDeliver, func() error {
+		return stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Receipt{Receipt: receipt}})
+	})
 }
 
 // next receives one message. One that breaks the rules of peer.proto, such as the bounds on its sizes, is a bad request;
@@ -122,7 +134,10 @@ func (n *node) verifyOffer(ctx context.Context, peer string, in *ententev1.Offer
 	if m.Terms.From != peer {
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "the manifest is from %s, and the connection from %s", m.Terms.From, peer))
 	}
-	return &offer{peer: peer, manifest: m, header: in.GetHeader(), history: h}, nil
+	if in.GetFollows() && m.Terms.Content.CiphertextSize > limit.FirstChunk {
+		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "a payload of %d bytes may not follow unasked", m.Terms.Content.CiphertextSize))
+	}
+	return &offer{peer: peer, manifest: m, header: in.GetHeader(), follows: in.GetFollows(), history: h, began: time.Now()}, nil
 }
 
 // current refuses what was signed with a key that its owner has replaced too long ago, or called compromised: online, time that is claimed
@@ -217,43 +232,41 @@ func base(rule, text, needs string) statement.Reason {
 // holdsKey tells whether we hold the key that sealed_for names for us.
 func (n *node) holdsKey(m statement.Manifest) bool {
 	at := slices.Index(m.To, n.Config.Member)
-	return slices.ContainsFunc(n.sealing, func(k *seal.Key) bool {
-		hash, err := seal.RecipientHash(k.Recipient())
-		return err == nil && hash == m.SealedFor[at]
-	})
+	return slices.ContainsFunc(n.sealing, func(k *seal.Key) bool { return k.Hash() == m.SealedFor[at] })
 }
 
 // take receives the payload, makes it durable, and then, in one transaction, writes down that it is here.
 func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) ([]byte, error) {
 	m := o.manifest
-	staging, err := n.Blobs.Stage(receivingFrom(o.peer) + m.Hash.String())
+	want := m.Terms.Content.CiphertextSize
+	staging, err := n.stage(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("stage payload: %w", err)
 	}
 	defer func() { n.leave(staging) }()
-	sum := sha256.New()
-	want := m.Terms.Content.CiphertextSize
-	if staging.Size() > want {
-		if err := staging.Truncate(0); err != nil {
-			return nil, fmt.Errorf("stage payload: %w", err)
-		}
-	}
-	// What is there from before may end in garbage after a power cut; the hash decides in the end.
 	offset := staging.Size()
-	if _, err := io.Copy(sum, io.NewSectionReader(interruptible{ctx, staging}, 0, offset)); err != nil {
-		return nil, fmt.Errorf("read staged payload: %w", err)
+	if offset > 0 {
+		n.log.Info("goes on with a document", "peer", o.peer, "id", m.Terms.ID, "offset", offset, "size", want)
 	}
-	err = stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Offset{Offset: offset}})
+	room, err := n.promiseRoom(want - offset)
+	if err != nil {
+		n.log.Warn("cannot take a document", "peer", o.peer, "id", m.Terms.ID, "error", err)
+		return nil, fault.New(fault.Transient, "", "%s has no room for a document of %d bytes at present", n.Config.Member, want)
+	}
+	defer room.end()
+	if !o.follows {
+		err = stream.Send(&ententev1.DeliverResponse{Part: &ententev1.DeliverResponse_Offset{Offset: offset}})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("answer offset: %w", err)
 	}
-	if err := n.copyChunks(ctx, o, staging, sum, stream); err != nil {
+	if err := n.copyChunks(ctx, o, staging, room, stream); err != nil {
 		return nil, err
 	}
 	if staging.Size() < want {
 		return nil, fault.New(fault.Transient, "", "the payload ended after %d of %d bytes", staging.Size(), want)
 	}
-	if statement.Hash(sum.Sum(nil)) != m.Terms.Content.CiphertextHash {
+	if staging.Sum() != m.Terms.Content.CiphertextHash {
 		err := error(fault.New(fault.Transient, "", "the payload does not fit what was here from before; it begins anew"))
 		if offset == 0 {
 			err = n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "the payload is not the one in manifest %s", m.Hash))
@@ -264,16 +277,32 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 	ctx = context.WithoutCancel(ctx)
 	// A crash after this leaves a blob without a row, which recover removes; the sender has no receipt and tries again.
 	if err := staging.Commit(m.Hash); err != nil {
-		return nil, fmt.Errorf("store payload: %w", err)
+		return nil, fmt.Errorf("store payload: %w", n.explainFull(err))
 	}
-	return n.settle(ctx, o, statement.Stored, nil)
+	receipt, err := n.settle(ctx, o, statement.Stored, nil)
+	n.quota.keep(o.peer, m.Hash, err)
+	return receipt, err
 }
 
-// leave keeps what is worth going on with, and only that: otherwise a peer could leave any number of tiny files, which
-// hardly count towards its quota. After Commit and Discard there is nothing to do.
+// stage opens the staging file for a payload, which goes on where an earlier delivery broke off, unless it is so small that it comes at once.
+func (n *node) stage(ctx context.Context, o *offer) (*store.Staging, error) {
+	name, size := receivingFrom(o.peer)+o.manifest.Hash.String(), o.manifest.Terms.Content.CiphertextSize
+	if o.follows {
+		return n.Blobs.Begin(name)
+	}
+	staging, err := n.Blobs.Resume(ctx, name)
+	if err == nil && staging.Size() > size {
+		if err = staging.Truncate(0); err != nil {
+			n.leave(staging)
+		}
+	}
+	return staging, err
+}
+
+// leave keeps what is worth going on with, and only that. After Commit and Discard there is nothing to do.
 func (n *node) leave(staging *store.Staging) {
 	end := staging.Close
-	if staging.Size() < limit.Chunk {
+	if staging.Size() < limit.FirstChunk {
 		end = staging.Discard
 	}
 	if err := end(); err != nil {
@@ -283,7 +312,7 @@ func (n *node) leave(staging *store.Staging) {
 
 // copyChunks appends what comes, never more than the manifest's size in all. Whoever sends more, or breaks the protocol,
 // begins anew.
-func (n *node) copyChunks(ctx context.Context, o *offer, staging *store.Staging, sum hash.Hash, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+func (n *node) copyChunks(ctx context.Context, o *offer, staging *store.Staging, room *promise, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
 	want := o.manifest.Terms.Content.CiphertextSize
 	for {
 		req, err := n.next(ctx, o.peer, stream)
@@ -303,9 +332,9 @@ func (n *node) copyChunks(ctx context.Context, o *offer, staging *store.Staging,
 			return errors.Join(err, staging.Discard())
 		}
 		if _, err := staging.Write(part.Chunk); err != nil {
-			return fmt.Errorf("stage payload: %w", err)
+			return fmt.Errorf("stage payload: %w", n.explainFull(err))
 		}
-		sum.Write(part.Chunk)
+		room.fill(len(part.Chunk))
 	}
 }
 
@@ -323,6 +352,7 @@ func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind,
 	event := statement.Event{Kind: statement.EventReceived, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: []string{o.peer}, Stage: string(policy.Accept), Rules: n.rules(o.decision)}
 	state, header := store.Stored, o.header
 	if kind == statement.Refused {
+		n.refusedBy(reasons)
 		event.Kind, event.Rules, state, header = statement.EventRefused, nil, store.Refused, nil
 		for _, r := range reasons {
 			event.Rules = append(event.Rules, r.Set+"/"+r.Rule)
@@ -332,7 +362,7 @@ func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind,
 		event.Private = n.private(nil, o.decision)
 	}
 	var raw []byte
-	err := n.commit(ctx, func(tx *store.Tx) error {
+	err := n.commitAs(ctx, crash.Received, func(tx *store.Tx) error {
 		if err := n.putReceived(tx, o, header, state); err != nil {
 			return err
 		}
@@ -345,7 +375,19 @@ func (n *node) settle(ctx context.Context, o *offer, kind statement.ReceiptKind,
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", event.Kind, err)
 	}
+	n.judged(o, event)
 	return raw, nil
+}
+
+// judged tells what became of a delivery.
+func (n *node) judged(o *offer, event statement.Event) {
+	m := &o.manifest.Terms
+	if event.Kind == statement.EventRefused {
+		n.stepped(string(event.Kind), m, n.Config.Member, o.peer, o.began, "rules", event.Rules)
+		return
+	}
+	n.metrics.In(o.peer, m.Content.CiphertextSize)
+	n.stepped(string(event.Kind), m, n.Config.Member, o.peer, o.began)
 }
 
 // putReceived adds the rows of a document that was received or refused. A second manifest of one id gets no exchange; it is

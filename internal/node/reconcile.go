@@ -330,9 +330,9 @@ func readEntries(list []evidence.Entry, page []*ententev1.ReconcileEntry) ([]evi
 	return list, nil
 }
 
-// entryPages gives entries in messages of at most limit.Message.
+// entryPages gives entries in messages of at most limit.Request.
 func entryPages(list []store.Indexed) func(yield func([]*ententev1.ReconcileEntry) bool) {
-	const most = limit.Message / 2 / limit.Leaf
+	const most = limit.Request / 2 / limit.Leaf
 	return func(yield func([]*ententev1.ReconcileEntry) bool) {
 		for part := range slices.Chunk(list, most) {
 			page := make([]*ententev1.ReconcileEntry, len(part))

@@ -164,6 +164,7 @@ func TestReconcileHidden(t *testing.T) {
 	w.await("alpha", ref, "delivered")
 	w.await("alpha", w.send("alpha", submission("charlie"), []byte("two"))[0], "delivered")
 
+	w.cosigned("bravo")
 	var raw []byte
 	var hidden *ententev1.ReconcileEntry
 	h := w.reader("bravo")

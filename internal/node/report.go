@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,6 +44,9 @@ func (h *Home) Report(ctx context.Context, o ReportOptions) (*report.Report, err
 	}
 	versions, err := chosen(list, o.Agreement)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.untilSigned(ctx); err != nil {
 		return nil, err
 	}
 	g := &gatherer{home: h, persons: o.Persons, now: o.Now, versions: map[statement.Hash]*statement.Signed[statement.Agreement]{}, known: map[statement.Hash]*report.Subject{}}
@@ -169,4 +173,26 @@ func (h *Home) reportLog(ctx context.Context, l *report.Log) error {
 // unsound is the error where the log and what hangs on it do not fit each other.
 func unsound(format string, args ...any) error {
 	return fault.New(fault.Invalid, "run: entente audit verify", format, args...)
+}
+
+// untilSigned gives a node that runs beside the moment that it takes to sign what it has just recorded, so that whoever asks right after
+// something finds it.
+func (h *Home) untilSigned(ctx context.Context) error {
+	for began := time.Now(); time.Since(began) < 5*limit.RoundPause; time.Sleep(limit.RoundPause / 5) {
+		var size, signed int64
+		err := h.DB.View(ctx, func(v *store.View) (err error) {
+			if size, err = v.Size(); err != nil {
+				return err
+			}
+			signed, _, err = v.Checkpoint()
+			return err
+		})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("look how far the log is signed: %w", err)
+		}
+		if err == nil && signed >= size {
+			return nil
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -28,7 +29,9 @@ import (
 // What is known of witnesses is bookkeeping: when it is lost they say themselves where they are.
 type rounds struct {
 	n    *node
-	wake chan struct{} // there may be a newer checkpoint; holds at most one
+	wake chan struct{} // there may be something new in the log; holds at most one
+	// unpublished says that the newest attempt to sign what is new has failed.
+	unpublished atomic.Bool
 
 	mu      sync.Mutex // guards what follows
 	links   map[string]*link
@@ -134,14 +137,20 @@ func (r *rounds) lag(err error) {
 func (r *rounds) run(ctx context.Context) error {
 	var links sync.WaitGroup
 	defer links.Wait()
-	look := time.NewTicker(limit.WitnessLook) // programs beside the node write to the log, too
+	look := time.NewTicker(r.n.look) // programs beside the node write to the log, too
 	defer look.Stop()
 	heartbeat := time.NewTicker(r.n.heartbeat)
 	defer heartbeat.Stop()
 	r.thin(ctx)
+	var begun time.Time
 	for {
-		if err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) }); err != nil && ctx.Err() == nil {
-			r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
+		if pause := limit.RoundPause - time.Since(begun); pause > 0 {
+			time.AfterFunc(pause, r.nudge)
+		} else {
+			begun = time.Now()
+			if err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) }); err != nil && ctx.Err() == nil {
+				r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -175,17 +184,14 @@ func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) e
 	if r.n.Log.Stopped() != nil {
 		return nil // nothing is signed any more, and everybody is told why
 	}
-	var raw []byte
-	var known []store.Witness
-	err = r.n.DB.View(ctx, func(v *store.View) error {
-		if _, raw, err = v.Checkpoint(); err != nil {
-			return err
-		}
-		known, err = v.Witnesses()
+	raw, err := r.n.Log.Publish(ctx)
+	if r.unpublished.Store(err != nil && r.n.Log.Stopped() == nil); err != nil {
 		return err
-	})
+	}
+	var known []store.Witness
+	err = r.n.DB.View(ctx, func(v *store.View) error { known, err = v.Witnesses(); return err })
 	if err != nil {
-		return fmt.Errorf("read checkpoint: %w", err)
+		return fmt.Errorf("read what is known of witnesses: %w", err)
 	}
 	c, err := checkpoint.Open(raw, r.n.ownLog())
 	if err != nil {

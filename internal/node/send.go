@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,9 @@ import (
 
 	"google.golang.org/grpc"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/member"
 	"entente.example/internal/policy"
 	"entente.example/internal/rpc"
@@ -51,7 +54,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	}
 	defer n.nudge() // also after an error or on asking again: the fact may stand although the answer was lost
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
-		return respond(stream, done, err)
+		return n.respond(stream, sub, done, err)
 	}
 	if err := n.mayExchange(ctx); err != nil {
 		return err
@@ -69,14 +72,38 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 		}
 	}
 	out, err := n.handOver(ctx, s, decision, sub, stream)
-	return respond(stream, out, err)
+	return n.respond(stream, sub, out, err)
 }
 
-func respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], out *ententev1.SendResponse, err error) error {
+// respond answers, after it has waited for the deliveries if it is asked to.
+func (n *node) respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], sub *ententev1.Submission, out *ententev1.SendResponse, err error) error {
 	if err != nil {
 		return err
 	}
-	return stream.SendAndClose(out)
+	if wait := time.Duration(sub.GetSettledWithin()) * time.Millisecond; wait > 0 && len(out.GetWaits()) == 0 {
+		n.nudge()
+		manifest, err := statement.ParseHash(out.GetManifestSha256())
+		if err != nil {
+			return err
+		}
+		exchanges, err := n.untilSettled(stream.Context(), wait, manifest, func(v *store.View) (list []store.Exchange, err error) {
+			for _, ref := range out.GetExchanges() {
+				e, err := v.Exchange(manifest, ref[strings.LastIndexByte(ref, '/')+1:])
+				if err != nil {
+					return nil, err
+				}
+				list = append(list, e)
+			}
+			return list, nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range exchanges {
+			out.States = append(out.States, string(n.underWay(e).State))
+		}
+	}
+	return crash.Step(crash.AnswerSend, func() error { return stream.SendAndClose(out) })
 }
 
 // sent is the answer about a manifest that is on its way.
@@ -228,11 +255,14 @@ func (n *node) openOwn(raw []byte) (*statement.Signed[statement.Manifest], error
 	if err != nil {
 		return nil, err
 	}
-	return statement.Open[statement.Manifest](raw, h.AllVerifiers(n.Config.Member))
+	return n.manifests.Get(known{h, sha256.Sum256(raw)}, func() (*statement.Signed[statement.Manifest], error) {
+		return statement.Open[statement.Manifest](raw, h.AllVerifiers(n.Config.Member))
+	})
 }
 
 // handOver seals the document, and then signs and stores it, or keeps it until a second person has approved it.
 func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, sub *ententev1.Submission, stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) (*ententev1.SendResponse, error) {
+	began := time.Now()
 	staging, err := n.Blobs.Stage(sendingPrefix + strings.ToLower(s.manifest.ID))
 	if err != nil {
 		return nil, fmt.Errorf("stage document: %w", err)
@@ -241,15 +271,18 @@ func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, s
 	if err := staging.Truncate(0); err != nil {
 		return nil, fmt.Errorf("stage document: %w", err)
 	}
-	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &uploads{next: nextOfSending(stream)})
+	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &frugal{&uploads{next: nextOfSending(stream)}, n, 0})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("seal document: %w", err), staging.Discard())
+		return nil, errors.Join(fmt.Errorf("seal document: %w", n.explainFull(err)), staging.Discard())
 	}
 	s.manifest.Content = sealed.Content
+	if crash.Weak(crash.FalseCommitment) {
+		s.manifest.Content.Commitment = "hmac-sha256:" + strings.Repeat("0", 64)
+	}
 	// From here on the person cannot end the call in between: a blob without a row would stay until the next start.
 	ctx = context.WithoutCancel(ctx)
 	if d.Waits {
-		return n.hold(ctx, s, d, sealed, staging)
+		return n.hold(ctx, s, d, sealed, staging, began)
 	}
 	signed, err := statement.Sign(s.manifest, n.Keys.Statement)
 	if err != nil {
@@ -257,16 +290,31 @@ func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, s
 	}
 	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
 	if err := staging.Commit(signed.Hash); err != nil {
-		return nil, fmt.Errorf("store document: %w", err)
+		return nil, fmt.Errorf("store document: %w", n.explainFull(err))
 	}
 	now := n.now()
-	err = n.commit(ctx, func(tx *store.Tx) error {
-		return putReleased(tx, signed, sealed.Header, sealed.Salt[:], now, statement.Event{Rules: n.rules(d), Private: n.private(s.person, d)})
-	})
-	if err != nil {
+	record := func() error {
+		return n.commitAs(ctx, crash.Released, func(tx *store.Tx) error {
+			return putReleased(tx, signed, sealed.Header, sealed.Salt[:], now, statement.Event{Rules: n.rules(d), Private: n.private(s.person, d)})
+		})
+	}
+	if crash.Weak(crash.AnswerFirst) {
+		time.AfterFunc(50*time.Millisecond, func() { _ = record() })
+		return sent(signed), nil
+	}
+	if err := record(); err != nil {
 		return nil, fmt.Errorf("record release: %w", err) // recover removes the blob
 	}
+	n.manifests.Put(known{s.history, sha256.Sum256(signed.Raw)}, signed)
+	n.released(&signed.Terms, began)
 	return sent(signed), nil
+}
+
+// released tells that a document was released to each of its recipients.
+func (n *node) released(m *statement.Manifest, began time.Time) {
+	for _, to := range m.To {
+		n.stepped(string(statement.EventReleased), m, to, to, began)
+	}
 }
 
 // putReleased writes down, in the caller's transaction, that a manifest was released: who decided stands in the event.
@@ -278,7 +326,7 @@ func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, 
 		if err := tx.PutExchange(m.Hash, to, store.Queued, now); err != nil {
 			return err
 		}
-		if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: m.Hash, Due: now}); err != nil {
+		if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: m.Hash, Large: isLarge(m.Terms), Due: now}); err != nil {
 			return err
 		}
 	}
@@ -286,6 +334,9 @@ func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, 
 	_, err := tx.Record(event)
 	return err
 }
+
+// isLarge tells whether a document keeps a connection busy for long.
+func isLarge(m statement.Manifest) bool { return m.Content.CiphertextSize > limit.SmallDocument }
 
 // uploads reads the document's bytes off a stream. next gives one chunk after the other, io.EOF when the client has closed its side
 // properly, and only then.

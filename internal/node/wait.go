@@ -38,7 +38,7 @@ func tooMany(waiting int64) error {
 }
 
 // hold keeps a document that is sealed until a second person has approved its release, or until its time is over.
-func (n *node) hold(ctx context.Context, s *submission, d policy.Decision, sealed *seal.Sealed, staging *store.Staging) (*ententev1.SendResponse, error) {
+func (n *node) hold(ctx context.Context, s *submission, d policy.Decision, sealed *seal.Sealed, staging *store.Staging, began time.Time) (*ententev1.SendResponse, error) {
 	raw, err := statement.Draft(s.manifest)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("draft manifest: %w", err), staging.Discard())
@@ -68,6 +68,9 @@ func (n *node) hold(ctx context.Context, s *submission, d policy.Decision, seale
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record that a release waits: %w", err) // recover removes the blob
+	}
+	for _, to := range draft.Terms.To {
+		n.stepped(string(statement.EventWaiting), &draft.Terms, to, to, began)
 	}
 	poke(n.held)
 	return waits(draft.Terms, d.Reasons), nil
@@ -176,7 +179,9 @@ func (n *node) lapse(ctx context.Context) (next time.Time, err error) {
 		if err != nil {
 			return r.Ends, fmt.Errorf("record that %s has lapsed: %w", r.Draft.Terms.ID, err)
 		}
-		n.log.Info("nobody has approved a release in time", "id", r.Draft.Terms.ID, "waited until", r.Ends)
+		for _, to := range r.Draft.Terms.To {
+			n.stepped(string(statement.EventLapsed), &r.Draft.Terms, to, to, time.Time{})
+		}
 		// A crash before this leaves a blob that no row names, which recover removes. Its header is gone already.
 		if err := n.Blobs.Remove(r.Hash); err != nil {
 			return r.Ends, err

@@ -93,6 +93,11 @@ func foundWith(t *testing.T, o lab.Options) *world {
 		if w.damaged || w.disputed {
 			return
 		}
+		for _, m := range members { // the check in the background gives no false alarm, whatever went on
+			if d, err := (&node.Home{Dir: w.Home(m)}).Damage(); err != nil || len(d.List) > 0 {
+				t.Errorf("in the end %s keeps apart %v, %v", m, d.List, err)
+			}
+		}
 		if n, err := w.Evidence(context.Background(), 0); err != nil || n.Pending != 0 {
 			t.Errorf("evidence in the end: %+v, %v", n, err)
 		}

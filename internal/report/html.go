@@ -71,7 +71,7 @@ var meanings = map[statement.EventKind]string{
 	statement.EventRefused:       "a document was refused, and a receipt signed",
 	statement.EventDelivered:     "a recipient's receipt for a document came back",
 	statement.EventReturned:      "a recipient's refusal came back",
-	statement.EventExpired:       "no receipt came before the deadline",
+	statement.EventExpired:       "no receipt came before the deadline, or somebody gave the delivery up",
 	statement.EventOpened:        "a document was opened for the first time",
 	statement.EventReopened:      "a document was opened again",
 	statement.EventUndecryptable: "a document could not be opened, for good",

@@ -186,6 +186,9 @@ func classify(e Event) (ClassName, string) {
 	case statement.EventReturned:
 		return Returned, "refused by its recipient" + because(e.Text)
 	case statement.EventExpired:
+		if e.Leaf.GaveUp() {
+			return Expired, "given up before a receipt came" + because(e.Text)
+		}
 		return Expired, "no receipt until " + instant(e.Subject.DeliverBy)
 	case statement.EventUndecryptable:
 		return Undecryptable, "could not be opened here" + because(e.Text)
@@ -345,7 +348,7 @@ func (m *Maker) State(s Subject, to, state string, kept bool) {
 	}
 	x := Exception{Exchange: s.From + "/" + s.ID + "/" + to, ID: s.ID, Peers: []string{to}, Label: s.Label, Purpose: s.Purpose}
 	switch {
-	case s.From == m.r.Member && (state == "queued" || state == "delivering") && m.r.AsOf.After(s.DeliverBy.Add(limit.ClockSkew)):
+	case s.From == m.r.Member && (state == "queued" || state == "delivering" || state == "unconfirmed") && m.r.AsOf.After(s.DeliverBy.Add(limit.ClockSkew)):
 		x.Class, x.At, x.Text = Unconfirmed, s.DeliverBy, "nothing since it was released, and the deadline was "+instant(s.DeliverBy)
 	case s.From != m.r.Member && kept && m.r.AsOf.After(s.RetainUntil):
 		x.Class, x.At, x.Peers = Overdue, s.RetainUntil, []string{s.From}

@@ -63,13 +63,16 @@ func DialPeer(m member.Member, cfg Config) (*grpc.ClientConn, error) {
 // Whoever answers must be exactly spiffe://SELF/node under our own authority. Errors of calls are faults.
 func DialNode(address string, cfg Config) (*grpc.ClientConn, error) {
 	r := &remote{name: "the node of " + cfg.Self, address: address, own: true}
-	return r.dial(cfg, func(cs tls.ConnectionState) error {
-		caller, err := identity.JudgePerson(cfg.Self, cfg.CA, cs, cfg.Now())
-		if err == nil && !caller.Node {
-			err = fmt.Errorf("%s answered", caller)
-		}
-		return err
-	})
+	return r.dial(cfg, cfg.isOwnNode)
+}
+
+// isOwnNode refuses whoever answers and is not our own node.
+func (cfg Config) isOwnNode(cs tls.ConnectionState) error {
+	caller, err := identity.JudgePerson(cfg.Self, cfg.CA, cs, cfg.Now())
+	if err == nil && !caller.Node {
+		err = fmt.Errorf("%s answered", caller)
+	}
+	return err
 }
 
 // remote is the other end of our connection, and what is known about why it cannot be reached.
@@ -178,13 +181,24 @@ func (r *remote) explain(err error) error {
 	case trouble != nil && r.own:
 		return fault.New(fault.Transient, "start it with: entente node", "no node answers at %s: %w", r.address, trouble)
 	case trouble != nil:
-		return fault.New(fault.Transient, "", "%s does not answer at %s: %w", r.name, r.address, trouble)
+		return fault.New(fault.Transient, "", "%s does not answer at %s: %w", r.name, r.address, &unreached{trouble})
 	case strings.Contains(s.Message(), "remote error: tls: "):
 		_, alert, _ := strings.Cut(s.Message(), "remote error: tls: ")
 		return fault.New(fault.Forbidden, r.adviceRefused(), "%s at %s refuses our certificate (%s)", r.name, r.address, printable(strings.Trim(alert, `"`)))
 	}
-	return fault.New(fault.Transient, "", "the connection to %s at %s broke: %s", r.name, r.address, printable(s.Message()))
+	f := fault.New(fault.Transient, "", "the connection to %s at %s broke: %s", r.name, r.address, printable(s.Message()))
+	f.Err = ErrUnreached
+	return f
 }
+
+// ErrUnreached is in the chain of the error of a call that did not come to another member, or whose connection broke.
+var ErrUnreached = errors.New("not reached")
+
+// unreached is a cause with ErrUnreached in its chain.
+type unreached struct{ cause error }
+
+func (u *unreached) Error() string   { return u.cause.Error() }
+func (u *unreached) Unwrap() []error { return []error{u.cause, ErrUnreached} }
 
 func (r *remote) adviceWrongEnd() string {
 	if r.own {

@@ -83,8 +83,11 @@ func (a *answer) Error() string {
 	if a.incident == "" {
 		return a.err.Error()
 	}
-	return "incident " + a.incident + ": " + a.err.Error()
+	return incidentWord + a.incident + ": " + a.err.Error()
 }
+
+// incidentWord begins what our log says of an error that the caller knows only by its number.
+const incidentWord = "incident "
 
 // GRPCStatus gives what the caller sees.
 func (a *answer) GRPCStatus() *status.Status { return a.status }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -24,8 +25,10 @@ type gate struct {
 	self        string
 	judge       judgement
 	listed      func(person string) error // of our own people; nil where there are none
+	heard       func(member string)       // of calls of other members that are let in; may be nil
 	calls       *quota                    // under way, by caller
 	connections *quota                    // open, by caller
+	pace        *pace                     // how often they may call; nil: as they like
 }
 
 type callerKey struct{}
@@ -43,6 +46,9 @@ func (g *gate) admit(ctx context.Context) (context.Context, error) {
 	caller, err := g.rejudge(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if g.heard != nil && caller.Node && caller.Member != g.self {
+		g.heard(caller.Member)
 	}
 	return context.WithValue(ctx, callerKey{}, caller), nil
 }
@@ -76,6 +82,28 @@ func notGood(member string) error {
 	return fault.New(fault.Forbidden, "", "member %s is not in good standing", member)
 }
 
+// paceUnary refuses calls that come too often.
+func (g *gate) paceUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	arrived(ctx)
+	if g.pace != nil {
+		if err := g.pace.take(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return handler(ctx, req)
+}
+
+// paceStream does the same for streams.
+func (g *gate) paceStream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	arrived(s.Context())
+	if g.pace != nil {
+		if err := g.pace.take(s.Context()); err != nil {
+			return err
+		}
+	}
+	return handler(srv, s)
+}
+
 // countUnary bounds the calls that one caller has under way over all its connections.
 func (g *gate) countUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	caller := CallerFrom(ctx).String()
@@ -106,11 +134,14 @@ func tooMany(caller, what string, most int) error {
 // quota counts things by whose they are. It may be used concurrently.
 type quota struct {
 	most int
+	all  prometheus.Gauge // of them, whosoever
 	mu   sync.Mutex
 	n    map[string]int // never zero or more than most
 }
 
-func newQuota(most int) *quota { return &quota{most: most, n: make(map[string]int)} }
+func newQuota(most int, all prometheus.Gauge) *quota {
+	return &quota{most: most, all: all, n: make(map[string]int)}
+}
 
 func (q *quota) enter(whose string) bool {
 	q.mu.Lock()
@@ -119,12 +150,14 @@ func (q *quota) enter(whose string) bool {
 		return false
 	}
 	q.n[whose]++
+	q.all.Inc()
 	return true
 }
 
 func (q *quota) leave(whose string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.all.Dec()
 	if q.n[whose]--; q.n[whose] == 0 {
 		delete(q.n, whose)
 	}
@@ -133,8 +166,10 @@ func (q *quota) leave(whose string) {
 // doorkeeper does the TLS handshake, logs whom it refuses, and counts the connections of those it lets in.
 type doorkeeper struct {
 	credentials.TransportCredentials
-	gate *gate
-	log  *slog.Logger
+	gate   *gate
+	log    *slog.Logger
+	seldom *Seldom
+	web    *web
 }
 
 // ServerHandshake does the TLS handshake with whoever has connected.
@@ -142,6 +177,13 @@ func (d *doorkeeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthIn
 	conn, info, err := d.TransportCredentials.ServerHandshake(raw)
 	if err == nil {
 		if err = d.count(raw, info); err == nil {
+			if cs, ok := d.web.takes(info); ok {
+				go d.web.serve(conn, cs)
+				return nil, nil, credentials.ErrConnDispatched
+			}
+			if d.gate.listed == nil {
+				conn = newFrames(conn)
+			}
 			return conn, info, nil
 		}
 		_ = conn.Close()
@@ -149,7 +191,7 @@ func (d *doorkeeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthIn
 	if err == io.EOF { //nolint:errorlint // exactly this: somebody looked whether the port is open, and left
 		d.log.Debug("connection closed before the handshake", "peer.address", raw.RemoteAddr().String())
 	} else {
-		d.log.Warn("refused connection", "peer.address", raw.RemoteAddr().String(), "error", err.Error())
+		d.seldom.Write(slog.LevelWarn, "refused connection", host(raw)+err.Error(), "peer.address", raw.RemoteAddr().String(), "error", err.Error())
 	}
 	return nil, nil, err
 }
@@ -178,5 +220,14 @@ func (d *doorkeeper) count(raw net.Conn, info credentials.AuthInfo) error {
 
 // Clone copies the doorkeeper; gRPC asks for that.
 func (d *doorkeeper) Clone() credentials.TransportCredentials {
-	return &doorkeeper{d.TransportCredentials.Clone(), d.gate, d.log}
+	return &doorkeeper{d.TransportCredentials.Clone(), d.gate, d.log, d.seldom, d.web}
+}
+
+// host is where somebody connects from, whatever the port.
+func host(c net.Conn) string {
+	h, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return c.RemoteAddr().String()
+	}
+	return h
 }

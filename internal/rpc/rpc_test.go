@@ -180,7 +180,10 @@ func TestCalls(t *testing.T) {
 		for _, method := range []string{"/entente.v1.PeerService/Else", "/entente.v1.NodeService/Else", "/x/y"} {
 			err := conn.Invoke(ctx, method, &emptypb.Empty{}, &emptypb.Empty{})
 			wantFault(t, err, fault.Forbidden, "may not call \""+method, "")
-			wantLine(t, alpha.log, `"peer":"spiffe://`+name+`"`, `"grpc.code":"PermissionDenied"`, method)
+			// Of methods that do not exist another member is told once: it could name any number of them.
+			if method == "/entente.v1.PeerService/Else" || conn == alice {
+				wantLine(t, alpha.log, `"peer":"spiffe://`+name+`"`, `"grpc.code":"PermissionDenied"`, method)
+			}
 		}
 	}
 }

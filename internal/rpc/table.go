@@ -54,7 +54,9 @@ func mayCall(method string) who {
 		ententev1.NodeService_Withdraw_FullMethodName,
 		ententev1.NodeService_RehearseSend_FullMethodName,
 		ententev1.NodeService_Approvals_FullMethodName,
-		ententev1.NodeService_Approve_FullMethodName:
+		ententev1.NodeService_Approve_FullMethodName,
+		ententev1.NodeService_Retry_FullMethodName,
+		ententev1.NodeService_Cancel_FullMethodName:
 		return people
 
 	case grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName:

@@ -19,6 +19,7 @@ import (
 	"entente.example/internal/fault"
 	"entente.example/internal/identity"
 	"entente.example/internal/member"
+	"entente.example/internal/metrics"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -38,6 +39,7 @@ type party struct {
 	peer, node  net.Listener
 	log         *lines
 	handlers    *handlers
+	metrics     *metrics.Set
 	peerAddress string
 	nodeAddress string
 }
@@ -158,11 +160,14 @@ func (w *world) config(p *party) Config {
 
 func (w *world) start(p *party) {
 	w.t.Helper()
-	peers, err := NewPeerServer(w.config(p))
+	cfg := w.config(p)
+	p.metrics = metrics.New(time.Now, func() (metrics.State, error) { return metrics.State{}, nil })
+	cfg.Calls, cfg.Metrics = p.metrics.Calls, p.metrics.Write
+	peers, err := NewPeerServer(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	node, err := NewNodeServer(w.config(p))
+	node, err := NewNodeServer(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"entente.example/internal/limit"
+	"entente.example/internal/memo"
 	"entente.example/internal/statement"
 	"filippo.io/age"
 )
@@ -37,6 +39,9 @@ func newKey(identity *age.HybridIdentity) *Key {
 // Recipient is the public key, age1pq…, as it stands in the member's card.
 func (k *Key) Recipient() string { return k.identity.Recipient().String() }
 
+// Hash is the SHA-256 of Recipient, as it stands in sealed_for.
+func (k *Key) Hash() statement.Hash { return k.hash }
+
 // Reveal is the key itself, for writing it to its file. ParseKey reads it again.
 func (k *Key) Reveal() string { return k.identity.String() }
 
@@ -57,8 +62,19 @@ func RecipientHash(recipient string) (statement.Hash, error) {
 	return sha256.Sum256([]byte(recipient)), nil
 }
 
+// recipients are those that were parsed, by their string: of 2,000 characters, that takes longer than to seal to one. A recipient
+// is never changed.
+var recipients memo.Memo[string, *age.HybridRecipient]
+
 // parseRecipient accepts hybrid keys only, in their one spelling: the hash of another spelling would name another key.
 func parseRecipient(s string) (*age.HybridRecipient, error) {
+	if len(s) > limit.Recipient {
+		return nil, errors.New("not an age hybrid recipient (age1pq1…)")
+	}
+	return recipients.Get(s, func() (*age.HybridRecipient, error) { return parseRecipientAnew(s) })
+}
+
+func parseRecipientAnew(s string) (*age.HybridRecipient, error) {
 	r, err := age.ParseHybridRecipient(s)
 	if err != nil || r.String() != s {
 		// s is not quoted: it may be a private key that somebody pasted by mistake.

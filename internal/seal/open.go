@@ -15,7 +15,7 @@ import (
 	"filippo.io/age"
 )
 
-// Document is a sealed document that Verify has read to its end and found right. Nothing of it is released until WriteTo.
+// Document is a sealed document that Verify has read to its end and found right. Nothing of it is released until WriteTo or WriteFrom.
 // It may be used concurrently as far as its payload may.
 type Document struct {
 	// Name is the file name that the sender gave: valid, but chosen by somebody else.
@@ -24,6 +24,8 @@ type Document struct {
 	MediaType string
 	// Size is the document's size in bytes.
 	Size int64
+	// SHA256 is the hash of the document as Verify saw it: what the parts must have that several WriteFrom have released.
+	SHA256 statement.Hash
 
 	file *file
 	core statement.Hash
@@ -49,11 +51,12 @@ func Verify(header []byte, payload io.ReaderAt, m *statement.Manifest, keys ...*
 		return nil, err
 	}
 	d := &Document{file: f, core: m.Core(), want: m.Content.Commitment}
-	in, size, err := d.pass(io.Discard)
+	sum := sha256.New()
+	in, size, err := d.pass(sum)
 	if err != nil {
 		return nil, err
 	}
-	d.Name, d.MediaType, d.Size = in.Name, in.MediaType, size
+	d.Name, d.MediaType, d.Size, d.SHA256 = in.Name, in.MediaType, size, sumOf(sum)
 	return d, nil
 }
 
@@ -67,6 +70,44 @@ func (d *Document) WriteTo(w io.Writer) (int64, error) {
 	}
 	_, n, err := d.pass(w)
 	return n, err
+}
+
+// WriteFrom decrypts the document from byte offset on into w, for who has what comes before, and reads no more of the payload than that needs.
+//
+// So it cannot check everything once more: it knows each age chunk to be made with the file key, which other recipients know too, but neither the
+// payload's hash nor the commitment. Whoever joins the parts compares them with SHA256, and has the document if and only if that is equal.
+func (d *Document) WriteFrom(w io.Writer, offset int64) (int64, error) {
+	if d.file == nil || offset < 0 || offset > d.Size {
+		return 0, fmt.Errorf("release document: it was not verified, or has no byte %d", offset)
+	}
+	src := &joined{f: d.file}
+	plain, size, err := age.DecryptReaderAt(src, int64(len(d.file.header))+d.file.size, age.NewInjectedFileKeyIdentity(d.file.fileKey()))
+	if err != nil {
+		return 0, src.blame()
+	}
+	// The inner header comes first; Verify has seen that the document is the rest.
+	r := io.NewSectionReader(plain, size-d.Size+offset, d.Size-offset)
+	buf := make([]byte, limit.Chunk)
+	for n := int64(0); ; {
+		m, err := io.ReadFull(r, buf)
+		end := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !end {
+			return n, src.blame()
+		}
+		if m > 0 {
+			m, err := w.Write(buf[:m])
+			n += int64(m)
+			if err != nil {
+				return n, fmt.Errorf("write document: %w", err)
+			}
+		}
+		if end && n < d.Size-offset {
+			return n, src.blame()
+		}
+		if end {
+			return n, nil
+		}
+	}
 }
 
 // pass reads the payload once from start to end, and returns what was released to w, all of it only if err is nil.
@@ -274,4 +315,36 @@ func (s *source) blame() error {
 		return err
 	}
 	return fmt.Errorf("%w: the payload does not decrypt to its end", ErrUndecryptable)
+}
+
+// joined is the age file in one part again, for reading here and there.
+type joined struct {
+	f   *file
+	err error // of the payload's reader, other than io.EOF
+}
+
+// ReadAt reads the header that was opened, then the payload.
+func (j *joined) ReadAt(b []byte, at int64) (n int, err error) {
+	if head := int64(len(j.f.header)); at < head {
+		n = copy(b, j.f.header[at:])
+		at = 0
+	} else {
+		at -= head
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	m, err := j.f.payload.ReadAt(b[n:], at)
+	if err != nil && err != io.EOF {
+		j.err = err
+	}
+	return n + m, err
+}
+
+// blame says why age failed: because the payload could not be read, or because it has changed since Verify decrypted the whole of it.
+func (j *joined) blame() error {
+	if j.err != nil {
+		return fmt.Errorf("read payload: %w", j.err)
+	}
+	return fmt.Errorf("%w: it has changed", ErrPayload)
 }

@@ -13,7 +13,8 @@
 //   - Only hybrid post-quantum keys (age1pq…) seal or open: no passphrase, no plugin, no classic key, no armor.
 //   - The age header travels apart from the payload, so that forgetting the header makes the payload useless.
 //   - Verify reads the whole payload and releases nothing. Document.WriteTo reads it again and checks it again, and keeps
-//     the end of the document back until everything was found right.
+//     the end of the document back until everything was found right. Document.WriteFrom goes on in the middle, for who
+//     compares the whole with the hash that Verify found.
 //   - Memory stays constant whatever the document's size.
 //   - No error carries key material, a salt, or plaintext (file names and media types are plaintext).
 //
@@ -28,7 +29,6 @@
 package seal
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
@@ -38,6 +38,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
+	"sync/atomic"
 
 	"entente.example/internal/limit"
 	"entente.example/internal/statement"
@@ -78,6 +80,7 @@ func sealUpTo(most int64, dst io.Writer, recipients []string, in Inner, src io.R
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	out := newPayloadWriter(dst)
+	defer out.end()
 	header, w, err := encrypt(out, to)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
@@ -90,13 +93,16 @@ func sealUpTo(most int64, dst io.Writer, recipients []string, in Inner, src io.R
 		return nil, fmt.Errorf("write payload: %w", err)
 	}
 	if err := copyDocument(io.MultiWriter(w, mac), src, most); err != nil {
+		if errors.Is(err, errWriting) {
+			err = fmt.Errorf("write payload: %w", out.finish())
+		}
 		return nil, err
 	}
 	// Closing the age writer writes the last chunk: without it the file is truncated.
 	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("write payload: %w", err)
+		return nil, fmt.Errorf("write payload: %w", errors.Join(err, out.finish()))
 	}
-	if err := out.buf.Flush(); err != nil {
+	if err := out.finish(); err != nil {
 		return nil, fmt.Errorf("write payload: %w", err)
 	}
 	sealed.Content = statement.Content{
@@ -108,9 +114,14 @@ func sealUpTo(most int64, dst io.Writer, recipients []string, in Inner, src io.R
 	return sealed, nil
 }
 
+// chunks are buffers that were used before. They are not cleared: they hold what the program handles anyway.
+var chunks = sync.Pool{New: func() any { return new([limit.Chunk]byte) }}
+
 // copyDocument copies src to w until its end, and fails once it has read more than most bytes.
 func copyDocument(w io.Writer, src io.Reader, most int64) error {
-	buf := make([]byte, limit.Chunk)
+	chunk := chunks.Get().(*[limit.Chunk]byte) //nolint:forcetypeassert // its New makes nothing else
+	defer chunks.Put(chunk)
+	buf := chunk[:]
 	var size int64
 	for {
 		n, err := src.Read(buf)
@@ -178,22 +189,97 @@ func encrypt(out io.Writer, to []age.Recipient) (header []byte, w io.WriteCloser
 // redirect is a writer whose destination may change between two writes.
 type redirect struct{ io.Writer }
 
-// payloadWriter counts and hashes what goes to the destination. The caller flushes buf.
+// payloadWriter counts and hashes what goes to the destination, in writes of limit.Chunk bytes. What is larger is hashed and written behind the
+// caller's back while the next chunk is encrypted: each of these takes about as long as the other. The caller ends it with finish, and in any case
+// with end, after which nobody uses the destination any more.
 type payloadWriter struct {
-	buf  *bufio.Writer
+	dst  io.Writer
 	hash hash.Hash
 	size int64
+
+	chunk *[limit.Chunk]byte // that is being filled
+	n     int                // bytes in it
+	// Once the first chunk is full there is a second, and a goroutine that writes the one that is not being filled.
+	full chan *[limit.Chunk]byte
+	free chan *[limit.Chunk]byte
+	done chan struct{}
+	err  error // the goroutine's, until done is closed
+	fail atomic.Bool
 }
 
 func newPayloadWriter(dst io.Writer) *payloadWriter {
-	return &payloadWriter{buf: bufio.NewWriterSize(dst, limit.Chunk), hash: sha256.New()}
+	return &payloadWriter{dst: dst, hash: sha256.New(), chunk: chunks.Get().(*[limit.Chunk]byte)} //nolint:forcetypeassert // see chunks
 }
 
-func (w *payloadWriter) Write(p []byte) (int, error) {
-	n, err := w.buf.Write(p)
-	w.hash.Write(p[:n])
-	w.size += int64(n)
-	return n, err
+// Write takes all of p, unless writing what came before has failed: finish says why.
+func (w *payloadWriter) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if w.n == len(w.chunk) {
+			if w.fail.Load() {
+				return n, errWriting
+			}
+			w.hand()
+		}
+		c := copy(w.chunk[w.n:], p)
+		w.n, w.size, n, p = w.n+c, w.size+int64(c), n+c, p[c:]
+	}
+	return n, nil
+}
+
+var errWriting = errors.New("what came before could not be written")
+
+// hand hands a full chunk over, and waits for the other one.
+func (w *payloadWriter) hand() {
+	if w.full == nil {
+		w.full, w.free, w.done = make(chan *[limit.Chunk]byte, 1), make(chan *[limit.Chunk]byte, 2), make(chan struct{})
+		w.free <- chunks.Get().(*[limit.Chunk]byte) //nolint:forcetypeassert // see chunks
+		go w.behind()
+	}
+	w.full <- w.chunk
+	w.chunk, w.n = <-w.free, 0
+}
+
+func (w *payloadWriter) behind() {
+	defer close(w.done)
+	for chunk := range w.full {
+		if w.err == nil {
+			if w.err = w.put(chunk[:]); w.err != nil {
+				w.fail.Store(true)
+			}
+		}
+		w.free <- chunk
+	}
+}
+
+func (w *payloadWriter) put(b []byte) error {
+	w.hash.Write(b)
+	_, err := w.dst.Write(b)
+	return err
+}
+
+// finish writes the rest, and tells whether all went well.
+func (w *payloadWriter) finish() error {
+	w.stop()
+	if w.err == nil {
+		w.err = w.put(w.chunk[:w.n])
+	}
+	return w.err
+}
+
+// end is for whoever gives up half way, too.
+func (w *payloadWriter) end() {
+	w.stop()
+	chunks.Put(w.chunk)
+}
+
+// stop ends the goroutine, once.
+func (w *payloadWriter) stop() {
+	if w.full != nil {
+		close(w.full)
+		<-w.done
+		chunks.Put(<-w.free)
+		w.full = nil
+	}
 }
 
 // newCommitment starts HMAC-SHA-256(salt, inner header without its salt line, document). The inner header ends with an

@@ -58,6 +58,84 @@ func open(t *testing.T, s *sent, k *Key) {
 	}
 }
 
+// A document in parts is the document, wherever it was cut; there is nothing before its beginning and behind its end.
+func TestWriteFrom(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 65536, limit.Chunk + 1, 1<<20 + 1} {
+		s := send(t, text(size), keys(2)...)
+		d, err := Verify(s.header, bytes.NewReader(s.payload), s.m, keys(2)[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.SHA256 != statement.HashBytes(s.doc) {
+			t.Errorf("%d bytes: hash %s", size, d.SHA256)
+		}
+		for _, at := range []int{0, 1, 1000, 65535, 65536, 65537, limit.Chunk, limit.Chunk + 1, 1 << 20, 1<<20 + 1} {
+			var got bytes.Buffer
+			n, err := d.WriteFrom(&got, int64(at))
+			if at > size {
+				if err == nil || got.Len() > 0 {
+					t.Errorf("%d bytes from %d: released %d, %v", size, at, n, err)
+				}
+			} else if err != nil || n != int64(got.Len()) || !bytes.Equal(got.Bytes(), s.doc[at:]) {
+				t.Errorf("%d bytes from %d: released %d (%d), %v", size, at, n, got.Len(), err)
+			}
+		}
+		if n, err := d.WriteFrom(io.Discard, -1); err == nil {
+			t.Errorf("%d bytes from -1: released %d", size, n)
+		}
+	}
+}
+
+// What is damaged after Verify is not released from there on, and what cannot be read is an error of its own. Only another payload with the
+// same file key is not noticed here; it differs from the hash.
+func TestWriteFromChanged(t *testing.T) {
+	t.Parallel()
+	s := send(t, text(1<<20), keys(2)...)
+	salt := s.sealed.Salt
+	other := streamOf(t, s.fileKey(t, keys(2)[1]), append(s.in.render(&salt), text(1<<20 + 7)[7:]...))
+	disk := &mutable{b: s.payload}
+	d, err := Verify(s.header, disk, s.m, keys(1)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const from = 600_000
+	for _, at := range []int{0, 700_000, len(s.payload) - 1} {
+		flipped := bytes.Clone(s.payload)
+		flipped[at] ^= 1
+		for _, bad := range [][]byte{flipped, s.payload[:at]} {
+			disk.b = bad
+			var got bytes.Buffer
+			if _, err := d.WriteFrom(&got, from); !errors.Is(err, ErrPayload) || int64(got.Len()) >= d.Size-from || !bytes.HasPrefix(s.doc[from:], got.Bytes()) {
+				t.Errorf("changed at %d: released %d, %v", at, got.Len(), err)
+			}
+		}
+	}
+	disk.b = other
+	var got bytes.Buffer
+	if _, err := d.WriteFrom(&got, from); err == nil && statement.HashBytes(append(s.doc[:from:from], got.Bytes()...)) == d.SHA256 {
+		t.Error("another payload has the hash of the right one")
+	}
+	for at := 1; ; at++ {
+		reads := 0
+		disk.b, disk.bad = s.payload, func(int64) error {
+			if reads++; reads == at {
+				return errBroken
+			}
+			return nil
+		}
+		var got bytes.Buffer
+		_, err := d.WriteFrom(&got, from)
+		if reads < at {
+			break // nothing failed
+		}
+		// What age reads ahead behind the header it reads again, so that the first failure may do no harm.
+		if whole := bytes.Equal(got.Bytes(), s.doc[from:]); whole != (err == nil) || err != nil && !errors.Is(err, errBroken) || err == nil && at > 1 {
+			t.Errorf("read %d: released %d, %v", at, got.Len(), err)
+		}
+	}
+}
+
 // What Seal makes is an ordinary age file in two parts, and the content is what the specification says.
 func TestFormat(t *testing.T) {
 	t.Parallel()

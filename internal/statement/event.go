@@ -28,7 +28,7 @@ const (
 	EventRefused       EventKind = "refused"       // recipient: receipt `refused` signed
 	EventDelivered     EventKind = "delivered"     // sender: receipt `stored` came back
 	EventReturned      EventKind = "returned"      // sender: receipt `refused` came back
-	EventExpired       EventKind = "expired"       // sender: deliver_by passed without a receipt
+	EventExpired       EventKind = "expired"       // sender: deliver_by passed without a receipt, or somebody gave the delivery up
 	EventOpened        EventKind = "opened"        // recipient: first opening, receipt `opened` signed
 	EventReopened      EventKind = "reopened"      // recipient: a later opening; no row
 	EventUndecryptable EventKind = "undecryptable" // recipient: opening failed for good, receipt signed
@@ -65,6 +65,11 @@ type Event struct {
 	Stage     string    // the stage of the decision, where there was one
 	Rules     []string  // ids of the base and agreement rules that decided
 	Private   []Private
+}
+
+// GaveUp tells of a leaf `expired` that a person has made, before the time was over: it is committed to who and why.
+func (l Leaf) GaveUp() bool {
+	return l.Kind == EventExpired && l.Private["person"] != "" && l.Private["reason"] != ""
 }
 
 // Private is a field that stays in the member's own database: person, house reasons, decision record.

@@ -126,6 +126,9 @@ func ValidFileName(s string) error {
 	return nil
 }
 
+// ValidLine checks a free text of one line, such as a reason: not empty, readable, at most limit.Line bytes.
+func ValidLine(s string) error { return validLine(s, limit.Line) }
+
 // validLine checks a free text of one line: not empty, readable, at most `most` bytes.
 func validLine(s string, most int) error {
 	switch {

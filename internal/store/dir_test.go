@@ -293,3 +293,82 @@ func TestReadBlobs(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestResumeStaging shows that a file goes on with its notes and takes them with it when it ends, in whatever way.
+func TestResumeStaging(t *testing.T) {
+	t.Parallel()
+	b, dir := openBlobs(t)
+	begin := func(name string, want int64) *Staging {
+		t.Helper()
+		s, err := b.Resume(t.Context(), name)
+		check(t, err)
+		if s.Size() != want {
+			t.Errorf("%s goes on at %d and not at %d", name, s.Size(), want)
+		}
+		return s
+	}
+	left := func() (names []string) {
+		entries, err := os.ReadDir(filepath.Join(dir, "staging"))
+		check(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	s := begin("a", 0)
+	_, err := b.Resume(t.Context(), "a")
+	wantErr(t, "resuming twice", err, ErrBusy)
+	_, err = io.WriteString(s, "hello, ")
+	check(t, err)
+	check(t, s.Close())
+	if got, err := b.Staged(""); err != nil || got["a"] <= 7 || len(got) != 1 {
+		t.Errorf("staged: %v, %v", got, err)
+	}
+	s = begin("a", 7)
+	_, err = io.WriteString(s, "world")
+	check(t, err)
+	if s.Sum() != statement.HashBytes([]byte("hello, world")) {
+		t.Error("another sum")
+	}
+	key := statement.HashBytes([]byte("manifest"))
+	check(t, s.Commit(key))
+	if got := read(t, b, key); got != "hello, world" || len(left()) != 0 {
+		t.Errorf("blob %q, staging holds %q", got, left())
+	}
+
+	check(t, begin("b", 0).Discard())
+	s = begin("c", 0)
+	_, err = io.WriteString(s, "something else")
+	check(t, err)
+	check(t, s.Truncate(0))
+	if s.Size() != 0 {
+		t.Errorf("size %d after beginning anew", s.Size())
+	}
+	check(t, s.Close())
+	check(t, begin("c", 0).Close())
+	check(t, b.Drop("c"))
+	if got := left(); len(got) != 0 {
+		t.Errorf("staging holds %q", got)
+	}
+
+	// Notes without their file, as a crash between the two leaves them, vouch for nothing and are swept.
+	check(t, os.WriteFile(filepath.Join(dir, "staging", "d"+notesSuffix), []byte("notes"), 0o600))
+	s = begin("e", 0)
+	if _, err := b.Sweep(time.Time{}); err != nil || len(left()) != 2 {
+		t.Errorf("%v, staging holds %q", err, left())
+	}
+	check(t, s.Close())
+	if n, err := b.Sweep(time.Now().Add(time.Hour)); err != nil || n != 1 || len(left()) != 0 {
+		t.Errorf("swept %d, %v; staging holds %q", n, err, left())
+	}
+
+	// A sync that has failed takes the file with it.
+	b.sync = func(*os.File) error { return io.ErrShortWrite }
+	s = begin("f", 0)
+	_, err = io.WriteString(s, "hello")
+	check(t, err)
+	wantErr(t, "commit", s.Commit(key), io.ErrShortWrite)
+	if got := left(); len(got) != 0 {
+		t.Errorf("staging holds %q", got)
+	}
+}

@@ -15,10 +15,11 @@ import (
 // State says how far an exchange has come.
 type State string
 
-// The states. What follows from a leaf of the log is checked against it; Queued and Delivering differ in bookkeeping only.
+// The states. What follows from a leaf of the log is checked against it; Queued, Unconfirmed and Delivering differ in bookkeeping only.
 const (
 	Queued        State = "queued"        // sender: waits for its turn
-	Delivering    State = "delivering"    // sender: an attempt is under way, or was when the program ended
+	Delivering    State = "delivering"    // sender: an attempt is under way, which is known while it is, and not written down
+	Unconfirmed   State = "unconfirmed"   // sender: the whole document was sent, or the recipient had it, and no receipt came yet
 	Delivered     State = "delivered"     // sender: the receipt `stored` is here
 	Expired       State = "expired"       // sender: deliver_by passed without a receipt
 	Refused       State = "refused"       // both: the receipt `refused` is signed, or here
@@ -26,6 +27,9 @@ const (
 	Opened        State = "opened"        // recipient: it was opened at least once
 	Undecryptable State = "undecryptable" // recipient: opening failed for good
 )
+
+// Underway tells whether the outbox still tries to deliver it.
+func (s State) Underway() bool { return s == Queued || s == Delivering || s == Unconfirmed }
 
 // Manifest is a manifest that is kept, ours or a peer's.
 type Manifest struct {

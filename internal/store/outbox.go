@@ -27,30 +27,47 @@ type Outgoing struct {
 	Peer      string
 	Kind      OutgoingKind
 	Statement statement.Hash // of the manifest, receipt, reconciliation, agreement or notice
+	Large     bool           // a document that keeps a connection busy for long
 	Attempts  int64          // that failed so far
 	Due       time.Time      // not before
 	LastError string
 }
 
-// Due gives what is due, the longest overdue first: for each peer at most limit.DueEach, so that one that is silent hides none
-// of the others, and in all at most `most` and at most limit.Page.
-func (v *View) Due(now time.Time, most int) ([]Outgoing, error) {
-	rows, err := v.q.Due(v.ctx, sqlc.DueParams{Now: now.UnixMicro(), Each: limit.DueEach, Most: int32(min(most, limit.Page))})
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Outgoing, len(rows))
-	for i, r := range rows {
-		if list[i], err = outgoing(r); err != nil {
+// Due gives what is due, for each peer first what is small and then what is large, of both the longest overdue first and at most
+// limit.DueEach. So neither a peer that is silent nor a document that takes long hides anything else.
+func (v *View) Due(now time.Time) (list []Outgoing, err error) {
+	for peer := ""; ; {
+		peer, err = row(v.q.NextPeer(v.ctx, peer))
+		if errors.Is(err, ErrNotFound) {
+			return list, nil
+		}
+		if err != nil {
 			return nil, err
 		}
+		for large := range int64(2) {
+			rows, err := v.q.DueOf(v.ctx, sqlc.DueOfParams{Peer: peer, Large: large, Due: now.UnixMicro(), Limit: limit.DueEach})
+			if err != nil {
+				return nil, err
+			}
+			some, err := outgoing(rows)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, some...)
+		}
 	}
-	return list, nil
 }
 
-func outgoing(r sqlc.Outbox) (Outgoing, error) {
-	h, err := toHash(r.Statement)
-	return Outgoing{r.Peer, OutgoingKind(r.Kind), h, r.Attempts, time.UnixMicro(r.Due).UTC(), r.LastError}, err
+func outgoing(rows []sqlc.Outbox) ([]Outgoing, error) {
+	list := make([]Outgoing, len(rows))
+	for i, r := range rows {
+		h, err := toHash(r.Statement)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = Outgoing{r.Peer, OutgoingKind(r.Kind), h, r.Large != 0, r.Attempts, time.UnixMicro(r.Due).UTC(), r.LastError}
+	}
+	return list, nil
 }
 
 // Waiting gives what of that kind about a statement still has to reach a peer, sorted by peer.
@@ -59,13 +76,16 @@ func (v *View) Waiting(kind OutgoingKind, hash statement.Hash) ([]Outgoing, erro
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Outgoing, len(rows))
-	for i, r := range rows {
-		if list[i], err = outgoing(r); err != nil {
-			return nil, err
-		}
+	return outgoing(rows)
+}
+
+// DueLater gives what is due after a time, the soonest first, at most limit.Page.
+func (v *View) DueLater(now time.Time) ([]Outgoing, error) {
+	rows, err := v.q.DueLater(v.ctx, sqlc.DueLaterParams{Due: now.UnixMicro(), Limit: limit.Page})
+	if err != nil {
+		return nil, err
 	}
-	return list, nil
+	return outgoing(rows)
 }
 
 // NextDue tells when the first thing that is due after a time is due; the zero time if there is none.
@@ -79,9 +99,16 @@ func (v *View) NextDue(after time.Time) (time.Time, error) {
 
 // Enqueue puts something into the outbox. ErrExists if it is there.
 func (tx *Tx) Enqueue(o Outgoing) error {
-	n, err := tx.q.Enqueue(tx.ctx, sqlc.EnqueueParams{Peer: o.Peer, Kind: string(o.Kind), Statement: o.Statement[:],
+	n, err := tx.q.Enqueue(tx.ctx, sqlc.EnqueueParams{Peer: o.Peer, Kind: string(o.Kind), Statement: o.Statement[:], Large: o.large(),
 		Attempts: o.Attempts, Due: o.Due.UnixMicro(), LastError: o.LastError})
 	return o.outcome("enqueue", n, err, ErrExists)
+}
+
+func (o Outgoing) large() int64 {
+	if o.Large {
+		return 1
+	}
+	return 0
 }
 
 // Done takes something out of the outbox, named by Peer, Kind and Statement. ErrNotFound if it is not there.
@@ -89,6 +116,18 @@ func (tx *Tx) Done(o Outgoing) error {
 	n, err := tx.q.Dequeue(tx.ctx, sqlc.DequeueParams{Peer: o.Peer, Kind: string(o.Kind), Statement: o.Statement[:]})
 	return o.outcome("take from the outbox", n, err, ErrNotFound)
 }
+
+// Hasten makes all that waits for a peer due now, and tells how much that is.
+func (tx *Tx) Hasten(peer string, now time.Time) (int64, error) {
+	n, err := tx.q.Hasten(tx.ctx, sqlc.HastenParams{Peer: peer, Now: now.UnixMicro()})
+	if err != nil {
+		return 0, fmt.Errorf("hasten what waits for %s: %w", peer, explain(err))
+	}
+	return n, nil
+}
+
+// Documents counts the documents that wait for a peer.
+func (v *View) Documents(peer string) (int64, error) { return v.q.Documents(v.ctx, peer) }
 
 // Retry notes Attempts, Due and LastError after a failed attempt. ErrNotFound if the item is not there any more.
 func (tx *Tx) Retry(o Outgoing) error {
@@ -105,4 +144,27 @@ func (o Outgoing) outcome(verb string, rows int64, err, ifNone error) error {
 		return fmt.Errorf("%s %s %s for %s: %w", verb, o.Kind, o.Statement.Short(), o.Peer, explain(err))
 	}
 	return nil
+}
+
+// Depth is how much waits for one peer.
+type Depth struct {
+	Peer   string
+	Items  int64
+	Oldest time.Time // when the oldest document of it was signed; zero if no document waits
+}
+
+// Depths gives what waits, by peer. It reads the whole outbox, which takes a second for each million items.
+func (v *View) Depths() ([]Depth, error) {
+	rows, err := v.q.OutboxDepths(v.ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Depth, len(rows))
+	for i, r := range rows {
+		list[i] = Depth{Peer: r.Peer, Items: r.Items}
+		if r.Oldest != 0 {
+			list[i].Oldest = time.UnixMicro(r.Oldest).UTC()
+		}
+	}
+	return list, nil
 }

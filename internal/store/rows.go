@@ -18,10 +18,10 @@ import (
 // pageRows is how many rows are read at once where one may hold 64 KiB or more.
 const pageRows = 100
 
-// StatementRows gives all rows of table statement, each with the number of rows that name it.
-func (v *View) StatementRows() iter.Seq2[sqlc.StatementsFromRow, error] {
+// StatementRows gives the rows of table statement from a hash on, each with the number of rows that name it; all for an empty one.
+func (v *View) StatementRows(from []byte) iter.Seq2[sqlc.StatementsFromRow, error] {
 	return pages(pageRows, func(last *sqlc.StatementsFromRow) ([]sqlc.StatementsFromRow, error) {
-		p := sqlc.StatementsFromParams{Sha256: []byte{}, Limit: pageRows}
+		p := sqlc.StatementsFromParams{Sha256: key(from), Limit: pageRows}
 		if last != nil {
 			p.Sha256 = next(last.Sha256)
 		}
@@ -69,10 +69,10 @@ func there[R any](_ R, err error) (bool, error) {
 }
 
 // CaseRows gives, sorted and each once, every hash that a row of manifest, exchange or receipt names as its manifest, and
-// every hash that a leaf is about, which may be a statement's.
-func (v *View) CaseRows() iter.Seq2[[]byte, error] {
+// every hash that a leaf is about, which may be a statement's: from a hash on, or all for an empty one.
+func (v *View) CaseRows(from []byte) iter.Seq2[[]byte, error] {
 	return pages(limit.Page, func(last *[]byte) ([][]byte, error) {
-		p := sqlc.CasesFromParams{First: []byte{}, Most: limit.Page}
+		p := sqlc.CasesFromParams{First: key(from), Most: limit.Page}
 		if last != nil {
 			p.First = next(*last)
 		}
@@ -98,10 +98,13 @@ func (v *View) ExchangesOf(manifest []byte) ([]sqlc.ExchangesOfRow, error) {
 	return v.q.ExchangesOf(v.ctx, manifest)
 }
 
-// OutboxRows gives all rows of table outbox.
-func (v *View) OutboxRows() iter.Seq2[sqlc.Outbox, error] {
+// OutboxRows gives the rows of table outbox behind one, or all for nil.
+func (v *View) OutboxRows(behind *sqlc.Outbox) iter.Seq2[sqlc.Outbox, error] {
 	return pages(limit.Page, func(last *sqlc.Outbox) ([]sqlc.Outbox, error) {
 		p := sqlc.OutboxFromParams{Statement: []byte{}, Most: limit.Page}
+		if last == nil {
+			last = behind
+		}
 		if last != nil {
 			p.Peer, p.Kind, p.Statement = last.Peer, last.Kind, next(last.Statement)
 		}
@@ -231,3 +234,11 @@ func pages[R any](size int, after func(last *R) ([]R, error)) iter.Seq2[R, error
 // next gives the key that follows directly upon another. So a table is read from the empty key on, and a row that has it is not
 // passed over.
 func next(key []byte) []byte { return append(slices.Clip(key), 0) }
+
+// key is a key that a query can compare with: NULL is like nothing.
+func key(k []byte) []byte {
+	if k == nil {
+		return []byte{}
+	}
+	return k
+}

@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
 	"entente.example/internal/store/sqlc"
@@ -41,6 +43,13 @@ const (
 	guestOptions  = "mode=ro&_pragma=busy_timeout(5000)"
 )
 
+func writing() string {
+	if crash.Weak(crash.NormalSync) {
+		return strings.Replace(writerOptions, "synchronous(FULL)", "synchronous(NORMAL)", 1)
+	}
+	return writerOptions
+}
+
 // Open opens the database of the home in folder dir for reading and writing, makes it if it is not there, and brings its
 // tables up to date. The folder must exist. A database that a newer version of the program has changed is refused.
 func Open(ctx context.Context, dir string) (*DB, error) {
@@ -48,9 +57,9 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 	if err := makeFile(dir, path); err != nil {
 		return nil, err
 	}
-	db := &DB{}
+	db := &DB{changes: changes(path)}
 	var err error
-	if db.writer, err = sql.Open("sqlite", dsn(path, writerOptions)); err != nil {
+	if db.writer, err = sql.Open("sqlite", dsn(path, writing())); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db.writer.SetMaxOpenConns(1)
@@ -84,7 +93,7 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	reader.SetMaxOpenConns(readers)
-	db := &DB{reader: reader}
+	db := &DB{reader: reader, changes: changes(path)}
 	have, want, err := db.versions(ctx)
 	switch {
 	case err != nil:
@@ -103,6 +112,15 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// changes gives the counter of a database's statements, which all that this process opens of it share.
+func changes(path string) *atomic.Int64 {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	c, _ := changesOf.LoadOrStore(path, new(atomic.Int64))
+	return c.(*atomic.Int64) //nolint:forcetypeassert // nothing else is stored
 }
 
 // makeFile makes an empty file, which SQLite takes for an empty database, because SQLite itself would make it readable by

@@ -39,7 +39,7 @@ func (v *View) Cards() (raw [][]byte, err error) {
 	return raw, err
 }
 
-// Generation is a number that changes whenever a charter, amendment, card or agreement is added, whoever adds it, so that a cache of
+// Generation is a number that changes whenever a charter, amendment, card, agreement or notice is added, whoever adds it, so that a cache of
 // what they say knows when it is stale. It is otherwise without meaning.
 func (v *View) Generation() (int64, error) { return v.q.Generation(v.ctx) }
 
@@ -129,6 +129,7 @@ func (tx *Tx) PutAgreement(s *statement.Signed[statement.Agreement], at time.Tim
 }
 
 func (tx *Tx) putStatement(hash statement.Hash, kind statement.Kind, raw []byte) error {
+	tx.statements = tx.statements || kind != statement.KindManifest && kind != statement.KindReceipt
 	err := tx.q.InsertStatement(tx.ctx, sqlc.InsertStatementParams{Sha256: hash[:], Kind: string(kind), Raw: raw})
 	if err != nil {
 		return fmt.Errorf("put %s %s: %w", kind, hash.Short(), explain(err))

@@ -13,7 +13,7 @@
 //
 // An Update is one transaction: a fact and the leaf that records it commit together or not at all, so the log cannot
 // miss a fact and a fact cannot outrun the log. When Update has returned nil, all of it survives a power cut. Bookkeeping
-// (attempts, due times) is no fact and needs no leaf.
+// (attempts, due times) is no fact and needs no leaf. Updates that wait at the same time share one wait for the disk; see group.go.
 //
 // Several processes may update one database, a node and a command for instance. So nothing is kept in memory from one
 // transaction to the next, the size of the tree included.
@@ -26,7 +26,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"entente.example/internal/store/sqlc"
 )
@@ -47,16 +49,20 @@ var (
 
 // DB is an open database. It may be used concurrently.
 type DB struct {
-	writer *sql.DB // one connection, so that updates of this process queue here and not in SQLite; nil if read-only
+	writer *sql.DB // one connection, which only write uses after Open; nil if read-only
 	reader *sql.DB
+	group  group // of updates that wait for their turn
 	// The queries, prepared once on each connection: parsing them each time takes longer than running them.
 	writes, reads *sqlc.Queries
+	changes       *atomic.Int64         // see Changes
 	failed        atomic.Pointer[error] // a commit's I/O error, after which nothing is known about the disk
+	committed     func(time.Duration)   // told of every commit, see Observe; or nil
 }
 
 // Close waits for running transactions and closes the database.
 func (db *DB) Close() error {
 	err := shut(db.reads, db.reader)
+	db.group.rest()
 	if db.writer != nil {
 		// Last, because SQLite then folds the write-ahead log into the database file. If the program dies before that,
 		// the next one to open the database does it.
@@ -72,6 +78,12 @@ func shut(q *sqlc.Queries, pool *sql.DB) error {
 	return pool.Close()
 }
 
+// Changes is a number that changes whenever this process may have changed Generation, which costs no query. It is otherwise without meaning.
+func (db *DB) Changes() int64 { return db.changes.Load() }
+
+// changesOf holds Changes of every database that this process has had open, by path.
+var changesOf sync.Map
+
 // View is a consistent picture of the database, as it was at one moment. It is valid inside the function that it was given
 // to, for one goroutine. Slices that it returns are the caller's.
 type View struct {
@@ -83,6 +95,7 @@ type View struct {
 // Tx is a View that can change things. What it reads includes its own changes.
 type Tx struct {
 	View
+	statements bool // it has put some that Generation counts, or may have
 }
 
 // View runs fn on a consistent picture of the database. It neither blocks updates nor is blocked by them, but as long as it
@@ -110,44 +123,6 @@ func (db *DB) LongView(ctx context.Context, fn func(*View) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
 	return fn(&View{q: q, ctx: ctx})
-}
-
-// Update runs fn in one transaction and commits it durably. If fn returns an error, nothing is changed and Update returns
-// that error. fn must do no I/O of its own, must not call Update or View, and must not keep tx. ctx bounds the wait for the
-// turn; what has begun is finished, so that a cancelled caller never wonders whether it was. If the commit itself fails, the
-// change may yet be found after a restart: callers repeat what they did, and ErrExists tells them.
-//
-// A crash before the commit leaves nothing. A crash after it leaves everything, whether or not the caller learnt of it.
-func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	if db.writer == nil {
-		return errors.New("update the database: it is open for reading only")
-	}
-	if err := db.failed.Load(); err != nil {
-		return restartNeeded(*err)
-	}
-	conn, err := db.writer.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("wait for the database: %w", explain(err))
-	}
-	defer func() { _ = conn.Close() }() // back into the pool
-	ctx = context.WithoutCancel(ctx)
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin updating the database: %w", explain(err))
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	if err := fn(&Tx{View{q: db.writes.WithTx(tx), ctx: ctx}}); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		if isIO(err) {
-			// After a failed fsync the kernel may have dropped the pages, and asking again would report success.
-			db.failed.CompareAndSwap(nil, &err)
-			return restartNeeded(err)
-		}
-		return fmt.Errorf("commit to the database: %w", explain(err))
-	}
-	return nil
 }
 
 // row turns the library's sentinel into ours.

@@ -64,7 +64,7 @@ func counts(t testing.TB, db *DB) (leaves, statements int64) {
 	t.Helper()
 	view(t, db, func(v *View) (err error) {
 		leaves, err = v.Size()
-		for _, err := range v.StatementRows() {
+		for _, err := range v.StatementRows(nil) {
 			check(t, err)
 			statements++
 		}

@@ -78,18 +78,20 @@ CREATE TABLE receipt (
     UNIQUE (manifest, member, kind)
 );
 
--- What still has to reach a peer: a statement, or a proposal. A row goes when it has.
+-- What still has to reach a peer: a statement, or a proposal. A row goes when it has. large is 1 for a document that keeps a connection busy for long,
+-- and 0 for everything else, so that the two do not wait for each other.
 CREATE TABLE outbox (
     peer       TEXT   NOT NULL,
     kind       TEXT   NOT NULL,
     statement  BYTEA  NOT NULL,
+    large      BIGINT NOT NULL,
     attempts   BIGINT NOT NULL,
     due        BIGINT NOT NULL,
     last_error TEXT   NOT NULL,
     PRIMARY KEY (peer, kind, statement)
 );
 CREATE INDEX outbox_by_due ON outbox (due);
-CREATE INDEX outbox_by_peer ON outbox (peer, due, kind, statement);
+CREATE INDEX outbox_by_peer ON outbox (peer, large, due, kind, statement);
 
 -- Releases that wait for a second person. draft is the manifest without signature and approval, sha256 that of its text, under which its payload
 -- stands among the blobs; state is waiting, approved or lapsed. header and salt are those of manifest, and NULL once it waits no more.

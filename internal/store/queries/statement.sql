@@ -65,7 +65,7 @@ SELECT a.sha256, a.name, a.version, a.at, s.raw FROM agreement a JOIN statement 
 WHERE a.name = $1 ORDER BY a.version DESC LIMIT 1;
 
 -- name: Generation :one
-SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation;
+SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) + (SELECT count(*) FROM notice) AS BIGINT) AS generation;
 
 -- name: InsertReconciliation :execrows
 INSERT INTO reconciliation (sha256, peer, since, until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;

@@ -90,8 +90,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.dequeueStmt, err = db.PrepareContext(ctx, dequeue); err != nil {
 		return nil, fmt.Errorf("error preparing query Dequeue: %w", err)
 	}
-	if q.dueStmt, err = db.PrepareContext(ctx, due); err != nil {
-		return nil, fmt.Errorf("error preparing query Due: %w", err)
+	if q.documentsStmt, err = db.PrepareContext(ctx, documents); err != nil {
+		return nil, fmt.Errorf("error preparing query Documents: %w", err)
+	}
+	if q.dueLaterStmt, err = db.PrepareContext(ctx, dueLater); err != nil {
+		return nil, fmt.Errorf("error preparing query DueLater: %w", err)
+	}
+	if q.dueOfStmt, err = db.PrepareContext(ctx, dueOf); err != nil {
+		return nil, fmt.Errorf("error preparing query DueOf: %w", err)
 	}
 	if q.endProposalsStmt, err = db.PrepareContext(ctx, endProposals); err != nil {
 		return nil, fmt.Errorf("error preparing query EndProposals: %w", err)
@@ -140,6 +146,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.hashesFromStmt, err = db.PrepareContext(ctx, hashesFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query HashesFrom: %w", err)
+	}
+	if q.hastenStmt, err = db.PrepareContext(ctx, hasten); err != nil {
+		return nil, fmt.Errorf("error preparing query Hasten: %w", err)
 	}
 	if q.headerStmt, err = db.PrepareContext(ctx, header); err != nil {
 		return nil, fmt.Errorf("error preparing query Header: %w", err)
@@ -243,6 +252,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.nextDueStmt, err = db.PrepareContext(ctx, nextDue); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDue: %w", err)
 	}
+	if q.nextPeerStmt, err = db.PrepareContext(ctx, nextPeer); err != nil {
+		return nil, fmt.Errorf("error preparing query NextPeer: %w", err)
+	}
 	if q.noticeByHashStmt, err = db.PrepareContext(ctx, noticeByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query NoticeByHash: %w", err)
 	}
@@ -251,6 +263,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.noticesFromStmt, err = db.PrepareContext(ctx, noticesFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query NoticesFrom: %w", err)
+	}
+	if q.outboxDepthsStmt, err = db.PrepareContext(ctx, outboxDepths); err != nil {
+		return nil, fmt.Errorf("error preparing query OutboxDepths: %w", err)
 	}
 	if q.outboxFromStmt, err = db.PrepareContext(ctx, outboxFrom); err != nil {
 		return nil, fmt.Errorf("error preparing query OutboxFrom: %w", err)
@@ -463,9 +478,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing dequeueStmt: %w", cerr)
 		}
 	}
-	if q.dueStmt != nil {
-		if cerr := q.dueStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing dueStmt: %w", cerr)
+	if q.documentsStmt != nil {
+		if cerr := q.documentsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing documentsStmt: %w", cerr)
+		}
+	}
+	if q.dueLaterStmt != nil {
+		if cerr := q.dueLaterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dueLaterStmt: %w", cerr)
+		}
+	}
+	if q.dueOfStmt != nil {
+		if cerr := q.dueOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dueOfStmt: %w", cerr)
 		}
 	}
 	if q.endProposalsStmt != nil {
@@ -546,6 +571,11 @@ func (q *Queries) Close() error {
 	if q.hashesFromStmt != nil {
 		if cerr := q.hashesFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing hashesFromStmt: %w", cerr)
+		}
+	}
+	if q.hastenStmt != nil {
+		if cerr := q.hastenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing hastenStmt: %w", cerr)
 		}
 	}
 	if q.headerStmt != nil {
@@ -718,6 +748,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing nextDueStmt: %w", cerr)
 		}
 	}
+	if q.nextPeerStmt != nil {
+		if cerr := q.nextPeerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing nextPeerStmt: %w", cerr)
+		}
+	}
 	if q.noticeByHashStmt != nil {
 		if cerr := q.noticeByHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing noticeByHashStmt: %w", cerr)
@@ -731,6 +766,11 @@ func (q *Queries) Close() error {
 	if q.noticesFromStmt != nil {
 		if cerr := q.noticesFromStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing noticesFromStmt: %w", cerr)
+		}
+	}
+	if q.outboxDepthsStmt != nil {
+		if cerr := q.outboxDepthsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing outboxDepthsStmt: %w", cerr)
 		}
 	}
 	if q.outboxFromStmt != nil {
@@ -954,7 +994,9 @@ type Queries struct {
 	countsStmt                 *sql.Stmt
 	deleteCheckpointsBelowStmt *sql.Stmt
 	dequeueStmt                *sql.Stmt
-	dueStmt                    *sql.Stmt
+	documentsStmt              *sql.Stmt
+	dueLaterStmt               *sql.Stmt
+	dueOfStmt                  *sql.Stmt
 	endProposalsStmt           *sql.Stmt
 	endWaitingStmt             *sql.Stmt
 	enqueueStmt                *sql.Stmt
@@ -971,6 +1013,7 @@ type Queries struct {
 	generationStmt             *sql.Stmt
 	hashStmt                   *sql.Stmt
 	hashesFromStmt             *sql.Stmt
+	hastenStmt                 *sql.Stmt
 	headerStmt                 *sql.Stmt
 	heldStmt                   *sql.Stmt
 	houseStmt                  *sql.Stmt
@@ -1005,9 +1048,11 @@ type Queries struct {
 	manifestsBetweenStmt       *sql.Stmt
 	newestCosignedStmt         *sql.Stmt
 	nextDueStmt                *sql.Stmt
+	nextPeerStmt               *sql.Stmt
 	noticeByHashStmt           *sql.Stmt
 	noticesAboutStmt           *sql.Stmt
 	noticesFromStmt            *sql.Stmt
+	outboxDepthsStmt           *sql.Stmt
 	outboxFromStmt             *sql.Stmt
 	outboxOfStmt               *sql.Stmt
 	privateStmt                *sql.Stmt
@@ -1068,7 +1113,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countsStmt:                 q.countsStmt,
 		deleteCheckpointsBelowStmt: q.deleteCheckpointsBelowStmt,
 		dequeueStmt:                q.dequeueStmt,
-		dueStmt:                    q.dueStmt,
+		documentsStmt:              q.documentsStmt,
+		dueLaterStmt:               q.dueLaterStmt,
+		dueOfStmt:                  q.dueOfStmt,
 		endProposalsStmt:           q.endProposalsStmt,
 		endWaitingStmt:             q.endWaitingStmt,
 		enqueueStmt:                q.enqueueStmt,
@@ -1085,6 +1132,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		generationStmt:             q.generationStmt,
 		hashStmt:                   q.hashStmt,
 		hashesFromStmt:             q.hashesFromStmt,
+		hastenStmt:                 q.hastenStmt,
 		headerStmt:                 q.headerStmt,
 		heldStmt:                   q.heldStmt,
 		houseStmt:                  q.houseStmt,
@@ -1119,9 +1167,11 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		manifestsBetweenStmt:       q.manifestsBetweenStmt,
 		newestCosignedStmt:         q.newestCosignedStmt,
 		nextDueStmt:                q.nextDueStmt,
+		nextPeerStmt:               q.nextPeerStmt,
 		noticeByHashStmt:           q.noticeByHashStmt,
 		noticesAboutStmt:           q.noticesAboutStmt,
 		noticesFromStmt:            q.noticesFromStmt,
+		outboxDepthsStmt:           q.outboxDepthsStmt,
 		outboxFromStmt:             q.outboxFromStmt,
 		outboxOfStmt:               q.outboxOfStmt,
 		privateStmt:                q.privateStmt,

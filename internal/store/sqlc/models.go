@@ -86,6 +86,7 @@ type Outbox struct {
 	Peer      string
 	Kind      string
 	Statement []byte
+	Large     int64
 	Attempts  int64
 	Due       int64
 	LastError string

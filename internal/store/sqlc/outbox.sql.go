@@ -27,22 +27,28 @@ func (q *Queries) Dequeue(ctx context.Context, arg DequeueParams) (int64, error)
 	return result.RowsAffected()
 }
 
-const due = `-- name: Due :many
-SELECT peer, kind, statement, attempts, due, last_error FROM (
-    SELECT peer, kind, statement, attempts, due, last_error, ROW_NUMBER() OVER (PARTITION BY peer ORDER BY due, kind, statement) AS place
-    FROM outbox WHERE due <= $1) AS d
-WHERE place <= CAST($2 AS BIGINT) ORDER BY due, peer, kind, statement LIMIT $3
+const documents = `-- name: Documents :one
+SELECT count(*) FROM outbox WHERE peer = $1 AND kind = 'document'
 `
 
-type DueParams struct {
-	Now  int64
-	Each int64
-	Most int32
+func (q *Queries) Documents(ctx context.Context, peer string) (int64, error) {
+	row := q.queryRow(ctx, q.documentsStmt, documents, peer)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
-// Only the first few of each peer: otherwise one that is silent hides the others.
-func (q *Queries) Due(ctx context.Context, arg DueParams) ([]Outbox, error) {
-	rows, err := q.query(ctx, q.dueStmt, due, arg.Now, arg.Each, arg.Most)
+const dueLater = `-- name: DueLater :many
+SELECT peer, kind, statement, large, attempts, due, last_error FROM outbox WHERE due > $1 ORDER BY due LIMIT $2
+`
+
+type DueLaterParams struct {
+	Due   int64
+	Limit int32
+}
+
+func (q *Queries) DueLater(ctx context.Context, arg DueLaterParams) ([]Outbox, error) {
+	rows, err := q.query(ctx, q.dueLaterStmt, dueLater, arg.Due, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +60,55 @@ func (q *Queries) Due(ctx context.Context, arg DueParams) ([]Outbox, error) {
 			&i.Peer,
 			&i.Kind,
 			&i.Statement,
+			&i.Large,
+			&i.Attempts,
+			&i.Due,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const dueOf = `-- name: DueOf :many
+SELECT peer, kind, statement, large, attempts, due, last_error FROM outbox
+WHERE peer = $1 AND large = $2 AND due <= $3 ORDER BY due, kind, statement LIMIT $4
+`
+
+type DueOfParams struct {
+	Peer  string
+	Large int64
+	Due   int64
+	Limit int32
+}
+
+func (q *Queries) DueOf(ctx context.Context, arg DueOfParams) ([]Outbox, error) {
+	rows, err := q.query(ctx, q.dueOfStmt, dueOf,
+		arg.Peer,
+		arg.Large,
+		arg.Due,
+		arg.Limit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Outbox
+	for rows.Next() {
+		var i Outbox
+		if err := rows.Scan(
+			&i.Peer,
+			&i.Kind,
+			&i.Statement,
+			&i.Large,
 			&i.Attempts,
 			&i.Due,
 			&i.LastError,
@@ -72,13 +127,14 @@ func (q *Queries) Due(ctx context.Context, arg DueParams) ([]Outbox, error) {
 }
 
 const enqueue = `-- name: Enqueue :execrows
-INSERT INTO outbox (peer, kind, statement, attempts, due, last_error) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING
+INSERT INTO outbox (peer, kind, statement, large, attempts, due, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
 `
 
 type EnqueueParams struct {
 	Peer      string
 	Kind      string
 	Statement []byte
+	Large     int64
 	Attempts  int64
 	Due       int64
 	LastError string
@@ -89,10 +145,29 @@ func (q *Queries) Enqueue(ctx context.Context, arg EnqueueParams) (int64, error)
 		arg.Peer,
 		arg.Kind,
 		arg.Statement,
+		arg.Large,
 		arg.Attempts,
 		arg.Due,
 		arg.LastError,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const hasten = `-- name: Hasten :execrows
+UPDATE outbox SET due = $1 WHERE due > $1 AND peer = $2
+`
+
+type HastenParams struct {
+	Now  int64
+	Peer string
+}
+
+// All that waits for a peer is due now.
+func (q *Queries) Hasten(ctx context.Context, arg HastenParams) (int64, error) {
+	result, err := q.exec(ctx, q.hastenStmt, hasten, arg.Now, arg.Peer)
 	if err != nil {
 		return 0, err
 	}
@@ -110,8 +185,56 @@ func (q *Queries) NextDue(ctx context.Context, due int64) (int64, error) {
 	return due_2, err
 }
 
+const nextPeer = `-- name: NextPeer :one
+SELECT peer FROM outbox WHERE peer > $1 ORDER BY peer LIMIT 1
+`
+
+// The next peer for which something waits.
+func (q *Queries) NextPeer(ctx context.Context, peer string) (string, error) {
+	row := q.queryRow(ctx, q.nextPeerStmt, nextPeer, peer)
+	var peer_2 string
+	err := row.Scan(&peer_2)
+	return peer_2, err
+}
+
+const outboxDepths = `-- name: OutboxDepths :many
+SELECT o.peer, COUNT(*) AS items, CAST(COALESCE(MIN(m.created), 0) AS BIGINT) AS oldest
+FROM outbox AS o LEFT JOIN manifest AS m ON o.kind = 'document' AND m.sha256 = o.statement
+GROUP BY o.peer ORDER BY o.peer
+`
+
+type OutboxDepthsRow struct {
+	Peer   string
+	Items  int64
+	Oldest int64
+}
+
+// How much waits for each peer, and since when the oldest document of it, by when it was signed; 0 if no document waits.
+func (q *Queries) OutboxDepths(ctx context.Context) ([]OutboxDepthsRow, error) {
+	rows, err := q.query(ctx, q.outboxDepthsStmt, outboxDepths)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OutboxDepthsRow
+	for rows.Next() {
+		var i OutboxDepthsRow
+		if err := rows.Scan(&i.Peer, &i.Items, &i.Oldest); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const outboxFrom = `-- name: OutboxFrom :many
-SELECT peer, kind, statement, attempts, due, last_error FROM outbox
+SELECT peer, kind, statement, large, attempts, due, last_error FROM outbox
 WHERE peer > $1 OR (peer = $1 AND (kind > $2
     OR (kind = $2 AND statement >= $3)))
 ORDER BY peer, kind, statement LIMIT $4
@@ -142,6 +265,7 @@ func (q *Queries) OutboxFrom(ctx context.Context, arg OutboxFromParams) ([]Outbo
 			&i.Peer,
 			&i.Kind,
 			&i.Statement,
+			&i.Large,
 			&i.Attempts,
 			&i.Due,
 			&i.LastError,
@@ -160,7 +284,7 @@ func (q *Queries) OutboxFrom(ctx context.Context, arg OutboxFromParams) ([]Outbo
 }
 
 const outboxOf = `-- name: OutboxOf :many
-SELECT peer, kind, statement, attempts, due, last_error FROM outbox WHERE kind = $1 AND statement = $2 ORDER BY peer
+SELECT peer, kind, statement, large, attempts, due, last_error FROM outbox WHERE kind = $1 AND statement = $2 ORDER BY peer
 `
 
 type OutboxOfParams struct {
@@ -181,6 +305,7 @@ func (q *Queries) OutboxOf(ctx context.Context, arg OutboxOfParams) ([]Outbox, e
 			&i.Peer,
 			&i.Kind,
 			&i.Statement,
+			&i.Large,
 			&i.Attempts,
 			&i.Due,
 			&i.LastError,

@@ -273,7 +273,7 @@ func (q *Queries) Charters(ctx context.Context) ([]ChartersRow, error) {
 }
 
 const generation = `-- name: Generation :one
-SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) AS BIGINT) AS generation
+SELECT CAST((SELECT count(*) FROM charter) + (SELECT count(*) FROM amendment) + (SELECT count(*) FROM card) + (SELECT count(*) FROM agreement) + (SELECT count(*) FROM notice) AS BIGINT) AS generation
 `
 
 func (q *Queries) Generation(ctx context.Context) (int64, error) {

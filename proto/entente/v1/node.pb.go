@@ -182,7 +182,9 @@ type Submission struct {
 	// The document's name. It travels inside the sealed document only.
 	FileName string `protobuf:"bytes,8,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// The document's media type. It travels inside the sealed document only.
-	MediaType     string `protobuf:"bytes,9,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	MediaType string `protobuf:"bytes,9,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// Answer once all deliveries have come to their end, or this many milliseconds after the document is durable; 0 means at once.
+	SettledWithin int32 `protobuf:"varint,10,opt,name=settled_within,json=settledWithin,proto3" json:"settled_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +282,13 @@ func (x *Submission) GetMediaType() string {
 	return ""
 }
 
+func (x *Submission) GetSettledWithin() int32 {
+	if x != nil {
+		return x.SettledWithin
+	}
+	return 0
+}
+
 // SendResponse says that the document is durable and will be delivered.
 type SendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +299,9 @@ type SendResponse struct {
 	// Why the release waits for a second person; empty if it does not.
 	Waits []*Reason `protobuf:"bytes,3,rep,name=waits,proto3" json:"waits,omitempty"`
 	// Until when it waits.
-	WaitsUntil    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
+	WaitsUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
+	// With settled_within how far each of exchanges has come.
+	States        []string `protobuf:"bytes,5,rep,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,6 +360,13 @@ func (x *SendResponse) GetWaits() []*Reason {
 func (x *SendResponse) GetWaitsUntil() *timestamppb.Timestamp {
 	if x != nil {
 		return x.WaitsUntil
+	}
+	return nil
+}
+
+func (x *SendResponse) GetStates() []string {
+	if x != nil {
+		return x.States
 	}
 	return nil
 }
@@ -893,7 +911,9 @@ func (x *Reason) GetNeeds() string {
 type ShowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// FROM/ID/TO, any unique prefix, or the ID alone.
-	Exchange      string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// Answer once the delivery of all that fit has come to its end, or after so many milliseconds; 0 means at once.
+	SettledWithin int32 `protobuf:"varint,2,opt,name=settled_within,json=settledWithin,proto3" json:"settled_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,6 +953,13 @@ func (x *ShowRequest) GetExchange() string {
 		return x.Exchange
 	}
 	return ""
+}
+
+func (x *ShowRequest) GetSettledWithin() int32 {
+	if x != nil {
+		return x.SettledWithin
+	}
+	return 0
 }
 
 // ShowResponse is everything about an exchange but the document.
@@ -994,7 +1021,9 @@ func (x *ShowResponse) GetManifest() []byte {
 type OpenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// FROM/ID/TO, any unique prefix, or the ID alone.
-	Exchange      string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// From which byte of the document on: what a stream that broke off has brought already. At most the document's size.
+	Offset        int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,6 +1063,13 @@ func (x *OpenRequest) GetExchange() string {
 		return x.Exchange
 	}
 	return ""
+}
+
+func (x *OpenRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
 }
 
 // OpenResponse is a beginning, chunks, and a proper end.
@@ -1128,7 +1164,7 @@ type OpenResponse_Chunk struct {
 }
 
 type OpenResponse_Complete struct {
-	// The document is complete. Without this, what was received must be thrown away.
+	// The document is complete. Without this, what was received is a part, to go on with by OpenRequest.offset or to be thrown away.
 	Complete bool `protobuf:"varint,3,opt,name=complete,proto3,oneof"`
 }
 
@@ -1147,8 +1183,10 @@ type Opened struct {
 	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// The document's media type, chosen by the sender.
 	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// Bytes of the document.
-	Size          int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// Bytes of the document, whatever the offset.
+	Size int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// SHA-256 of the whole document, whatever the offset. Whoever puts it together from several streams compares it in the end.
+	Sha256        []byte `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1209,6 +1247,13 @@ func (x *Opened) GetSize() int64 {
 		return x.Size
 	}
 	return 0
+}
+
+func (x *Opened) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
 }
 
 // Fault travels as a detail of an error: the sentence, the hint and the reasons for a person.
@@ -3145,6 +3190,217 @@ func (x *ApproveResponse) GetManifestSha256() string {
 	return ""
 }
 
+// RetryRequest names what is to be tried.
+type RetryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// FROM/ID/TO, any unique prefix, or the ID alone. Empty: all that waits.
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// Only what waits for this member; empty: for any.
+	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRequest) Reset() {
+	*x = RetryRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRequest) ProtoMessage() {}
+
+func (x *RetryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
+func (*RetryRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RetryRequest) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *RetryRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// RetryResponse says what is tried.
+type RetryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many exchanges.
+	Exchanges     int64 `protobuf:"varint,1,opt,name=exchanges,proto3" json:"exchanges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryResponse) Reset() {
+	*x = RetryResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryResponse) ProtoMessage() {}
+
+func (x *RetryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
+func (*RetryResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RetryResponse) GetExchanges() int64 {
+	if x != nil {
+		return x.Exchanges
+	}
+	return 0
+}
+
+// CancelRequest names what is to be given up.
+type CancelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// FROM/ID/TO, any unique prefix, or the ID alone, which means all its recipients.
+	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// Why, for our own records.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_entente_v1_node_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *CancelRequest) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CancelResponse is what was given up.
+type CancelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The exchanges that are expired now.
+	Exchanges []*Exchange `protobuf:"bytes,1,rep,name=exchanges,proto3" json:"exchanges,omitempty"`
+	// Those of them that their recipients may hold all the same: the whole document was sent, and no receipt came.
+	Unconfirmed   []string `protobuf:"bytes,2,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_entente_v1_node_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_v1_node_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_entente_v1_node_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *CancelResponse) GetExchanges() []*Exchange {
+	if x != nil {
+		return x.Exchanges
+	}
+	return nil
+}
+
+func (x *CancelResponse) GetUnconfirmed() []string {
+	if x != nil {
+		return x.Unconfirmed
+	}
+	return nil
+}
+
 var File_entente_v1_node_proto protoreflect.FileDescriptor
 
 const file_entente_v1_node_proto_rawDesc = "" +
@@ -3156,7 +3412,7 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"submission\x18\x01 \x01(\v2\x16.entente.v1.SubmissionH\x00R\n" +
 	"submission\x12#\n" +
 	"\x05chunk\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10H\x00R\x05chunkB\r\n" +
-	"\x04part\x12\x05\xbaH\x02\b\x01\"\xf2\x02\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"\xa6\x03\n" +
 	"\n" +
 	"Submission\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x98\x01\x1aR\x02id\x12\"\n" +
@@ -3171,13 +3427,16 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\bfileName\x12)\n" +
 	"\n" +
 	"media_type\x18\t \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\"\xbc\x01\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\x122\n" +
+	"\x0esettled_within\x18\n" +
+	" \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa8\xc3\x01(\x00R\rsettledWithin\"\xd4\x01\n" +
 	"\fSendResponse\x12\x1c\n" +
 	"\texchanges\x18\x01 \x03(\tR\texchanges\x12'\n" +
 	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256\x12(\n" +
 	"\x05waits\x18\x03 \x03(\v2\x12.entente.v1.ReasonR\x05waits\x12;\n" +
 	"\vwaits_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"waitsUntil\"\x92\x01\n" +
+	"waitsUntil\x12\x16\n" +
+	"\x06states\x18\x05 \x03(\tR\x06states\"\x92\x01\n" +
 	"\vListRequest\x12?\n" +
 	"\tdirection\x18\x01 \x01(\x0e2\x15.entente.v1.DirectionB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\tdirection\x12 \n" +
@@ -3231,27 +3490,30 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
-	"\x05needs\x18\x04 \x01(\tR\x05needs\"5\n" +
+	"\x05needs\x18\x04 \x01(\tR\x05needs\"i\n" +
 	"\vShowRequest\x12&\n" +
 	"\bexchange\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\"^\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\x122\n" +
+	"\x0esettled_within\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa8\xc3\x01(\x00R\rsettledWithin\"^\n" +
 	"\fShowResponse\x122\n" +
 	"\texchanges\x18\x01 \x03(\v2\x14.entente.v1.ExchangeR\texchanges\x12\x1a\n" +
-	"\bmanifest\x18\x02 \x01(\fR\bmanifest\"5\n" +
+	"\bmanifest\x18\x02 \x01(\fR\bmanifest\"V\n" +
 	"\vOpenRequest\x12&\n" +
 	"\bexchange\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\"z\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\x12\x1f\n" +
+	"\x06offset\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\"z\n" +
 	"\fOpenResponse\x12,\n" +
 	"\x06opened\x18\x01 \x01(\v2\x12.entente.v1.OpenedH\x00R\x06opened\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12\x1c\n" +
 	"\bcomplete\x18\x03 \x01(\bH\x00R\bcompleteB\x06\n" +
-	"\x04part\"\x8a\x01\n" +
+	"\x04part\"\xa2\x01\n" +
 	"\x06Opened\x120\n" +
 	"\bexchange\x18\x01 \x01(\v2\x14.entente.v1.ExchangeR\bexchange\x12\x1b\n" +
 	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x12\n" +
-	"\x04size\x18\x04 \x01(\x03R\x04size\"q\n" +
+	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\fR\x06sha256\"q\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
@@ -3375,11 +3637,24 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\tmediaType\"X\n" +
 	"\x0fApproveResponse\x12\x1c\n" +
 	"\texchanges\x18\x01 \x03(\tR\texchanges\x12'\n" +
-	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256*K\n" +
+	"\x0fmanifest_sha256\x18\x02 \x01(\tR\x0emanifestSha256\"M\n" +
+	"\fRetryRequest\x12$\n" +
+	"\bexchange\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bexchange\x12\x17\n" +
+	"\x02to\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18 R\x02to\"-\n" +
+	"\rRetryResponse\x12\x1c\n" +
+	"\texchanges\x18\x01 \x01(\x03R\texchanges\"Y\n" +
+	"\rCancelRequest\x12&\n" +
+	"\bexchange\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bexchange\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\"f\n" +
+	"\x0eCancelResponse\x122\n" +
+	"\texchanges\x18\x01 \x03(\v2\x14.entente.v1.ExchangeR\texchanges\x12 \n" +
+	"\vunconfirmed\x18\x02 \x03(\tR\vunconfirmed*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
-	"\rDIRECTION_OUT\x10\x022\x8a\t\n" +
+	"\rDIRECTION_OUT\x10\x022\x89\n" +
+	"\n" +
 	"\vNodeService\x12;\n" +
 	"\x04Send\x12\x17.entente.v1.SendRequest\x1a\x18.entente.v1.SendResponse(\x01\x129\n" +
 	"\x04List\x12\x17.entente.v1.ListRequest\x1a\x18.entente.v1.ListResponse\x129\n" +
@@ -3396,7 +3671,9 @@ const file_entente_v1_node_proto_rawDesc = "" +
 	"\bWithdraw\x12\x1b.entente.v1.WithdrawRequest\x1a\x1c.entente.v1.WithdrawResponse\x12Q\n" +
 	"\fRehearseSend\x12\x1f.entente.v1.RehearseSendRequest\x1a .entente.v1.RehearseSendResponse\x12H\n" +
 	"\tApprovals\x12\x1c.entente.v1.ApprovalsRequest\x1a\x1d.entente.v1.ApprovalsResponse\x12D\n" +
-	"\aApprove\x12\x1a.entente.v1.ApproveRequest\x1a\x1b.entente.v1.ApproveResponse(\x01B,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
+	"\aApprove\x12\x1a.entente.v1.ApproveRequest\x1a\x1b.entente.v1.ApproveResponse(\x01\x12<\n" +
+	"\x05Retry\x12\x18.entente.v1.RetryRequest\x1a\x19.entente.v1.RetryResponse\x12?\n" +
+	"\x06Cancel\x12\x19.entente.v1.CancelRequest\x1a\x1a.entente.v1.CancelResponseB,Z*entente.example/proto/entente/v1;ententev1b\x06proto3"
 
 var (
 	file_entente_v1_node_proto_rawDescOnce sync.Once
@@ -3411,7 +3688,7 @@ func file_entente_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_entente_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_entente_v1_node_proto_goTypes = []any{
 	(Direction)(0),                  // 0: entente.v1.Direction
 	(*SendRequest)(nil),             // 1: entente.v1.SendRequest
@@ -3459,87 +3736,96 @@ var file_entente_v1_node_proto_goTypes = []any{
 	(*ApproveRequest)(nil),          // 43: entente.v1.ApproveRequest
 	(*Approving)(nil),               // 44: entente.v1.Approving
 	(*ApproveResponse)(nil),         // 45: entente.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),   // 46: google.protobuf.Timestamp
+	(*RetryRequest)(nil),            // 46: entente.v1.RetryRequest
+	(*RetryResponse)(nil),           // 47: entente.v1.RetryResponse
+	(*CancelRequest)(nil),           // 48: entente.v1.CancelRequest
+	(*CancelResponse)(nil),          // 49: entente.v1.CancelResponse
+	(*timestamppb.Timestamp)(nil),   // 50: google.protobuf.Timestamp
 }
 var file_entente_v1_node_proto_depIdxs = []int32{
 	2,  // 0: entente.v1.SendRequest.submission:type_name -> entente.v1.Submission
 	8,  // 1: entente.v1.SendResponse.waits:type_name -> entente.v1.Reason
-	46, // 2: entente.v1.SendResponse.waits_until:type_name -> google.protobuf.Timestamp
+	50, // 2: entente.v1.SendResponse.waits_until:type_name -> google.protobuf.Timestamp
 	0,  // 3: entente.v1.ListRequest.direction:type_name -> entente.v1.Direction
 	6,  // 4: entente.v1.ListResponse.exchanges:type_name -> entente.v1.Exchange
-	46, // 5: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
-	46, // 6: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
-	46, // 7: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
-	46, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
-	46, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
+	50, // 5: entente.v1.Exchange.created:type_name -> google.protobuf.Timestamp
+	50, // 6: entente.v1.Exchange.deliver_by:type_name -> google.protobuf.Timestamp
+	50, // 7: entente.v1.Exchange.retain_until:type_name -> google.protobuf.Timestamp
+	50, // 8: entente.v1.Exchange.updated:type_name -> google.protobuf.Timestamp
+	50, // 9: entente.v1.Exchange.next_attempt:type_name -> google.protobuf.Timestamp
 	7,  // 10: entente.v1.Exchange.receipts:type_name -> entente.v1.Receipt
-	46, // 11: entente.v1.Exchange.approved_at:type_name -> google.protobuf.Timestamp
-	46, // 12: entente.v1.Exchange.waits_until:type_name -> google.protobuf.Timestamp
-	46, // 13: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
+	50, // 11: entente.v1.Exchange.approved_at:type_name -> google.protobuf.Timestamp
+	50, // 12: entente.v1.Exchange.waits_until:type_name -> google.protobuf.Timestamp
+	50, // 13: entente.v1.Receipt.at:type_name -> google.protobuf.Timestamp
 	8,  // 14: entente.v1.Receipt.reasons:type_name -> entente.v1.Reason
 	6,  // 15: entente.v1.ShowResponse.exchanges:type_name -> entente.v1.Exchange
 	13, // 16: entente.v1.OpenResponse.opened:type_name -> entente.v1.Opened
 	6,  // 17: entente.v1.Opened.exchange:type_name -> entente.v1.Exchange
 	8,  // 18: entente.v1.Fault.reasons:type_name -> entente.v1.Reason
 	17, // 19: entente.v1.EvidenceResponse.complete:type_name -> entente.v1.EvidenceComplete
-	46, // 20: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
-	46, // 21: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
+	50, // 20: entente.v1.ReconcileWithRequest.since:type_name -> google.protobuf.Timestamp
+	50, // 21: entente.v1.ReconcileWithRequest.until:type_name -> google.protobuf.Timestamp
 	26, // 22: entente.v1.ProposeResponse.proposal:type_name -> entente.v1.Proposal
-	46, // 23: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
+	50, // 23: entente.v1.Proposal.at:type_name -> google.protobuf.Timestamp
 	28, // 24: entente.v1.Proposal.declined:type_name -> entente.v1.Declined
 	27, // 25: entente.v1.Proposal.untold:type_name -> entente.v1.Untold
-	46, // 26: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
+	50, // 26: entente.v1.Declined.at:type_name -> google.protobuf.Timestamp
 	26, // 27: entente.v1.ProposalsResponse.proposals:type_name -> entente.v1.Proposal
 	26, // 28: entente.v1.SignProposalResponse.proposal:type_name -> entente.v1.Proposal
 	26, // 29: entente.v1.DeclineProposalResponse.proposal:type_name -> entente.v1.Proposal
-	46, // 30: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
-	46, // 31: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
+	50, // 30: entente.v1.WithdrawRequest.ends:type_name -> google.protobuf.Timestamp
+	50, // 31: entente.v1.WithdrawResponse.ends:type_name -> google.protobuf.Timestamp
 	2,  // 32: entente.v1.RehearseSendRequest.submission:type_name -> entente.v1.Submission
 	8,  // 33: entente.v1.RehearseSendResponse.reasons:type_name -> entente.v1.Reason
 	8,  // 34: entente.v1.RehearseSendResponse.waits:type_name -> entente.v1.Reason
 	39, // 35: entente.v1.RehearseSendResponse.recipients:type_name -> entente.v1.Rehearsed
 	8,  // 36: entente.v1.Rehearsed.reasons:type_name -> entente.v1.Reason
 	42, // 37: entente.v1.ApprovalsResponse.releases:type_name -> entente.v1.WaitingRelease
-	46, // 38: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
-	46, // 39: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
+	50, // 38: entente.v1.WaitingRelease.created:type_name -> google.protobuf.Timestamp
+	50, // 39: entente.v1.WaitingRelease.ends:type_name -> google.protobuf.Timestamp
 	44, // 40: entente.v1.ApproveRequest.approving:type_name -> entente.v1.Approving
-	1,  // 41: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
-	4,  // 42: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
-	9,  // 43: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
-	11, // 44: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
-	15, // 45: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
-	18, // 46: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
-	20, // 47: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
-	22, // 48: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
-	24, // 49: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
-	29, // 50: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
-	31, // 51: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
-	33, // 52: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
-	35, // 53: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
-	37, // 54: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
-	40, // 55: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
-	43, // 56: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
-	3,  // 57: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
-	5,  // 58: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
-	10, // 59: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
-	12, // 60: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
-	16, // 61: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
-	19, // 62: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
-	21, // 63: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
-	23, // 64: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
-	25, // 65: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
-	30, // 66: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
-	32, // 67: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
-	34, // 68: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
-	36, // 69: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
-	38, // 70: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
-	41, // 71: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
-	45, // 72: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
-	57, // [57:73] is the sub-list for method output_type
-	41, // [41:57] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	6,  // 41: entente.v1.CancelResponse.exchanges:type_name -> entente.v1.Exchange
+	1,  // 42: entente.v1.NodeService.Send:input_type -> entente.v1.SendRequest
+	4,  // 43: entente.v1.NodeService.List:input_type -> entente.v1.ListRequest
+	9,  // 44: entente.v1.NodeService.Show:input_type -> entente.v1.ShowRequest
+	11, // 45: entente.v1.NodeService.Open:input_type -> entente.v1.OpenRequest
+	15, // 46: entente.v1.NodeService.Evidence:input_type -> entente.v1.EvidenceRequest
+	18, // 47: entente.v1.NodeService.ReconcileWith:input_type -> entente.v1.ReconcileWithRequest
+	20, // 48: entente.v1.NodeService.FetchLog:input_type -> entente.v1.FetchLogRequest
+	22, // 49: entente.v1.NodeService.Learn:input_type -> entente.v1.LearnRequest
+	24, // 50: entente.v1.NodeService.Propose:input_type -> entente.v1.ProposeRequest
+	29, // 51: entente.v1.NodeService.Proposals:input_type -> entente.v1.ProposalsRequest
+	31, // 52: entente.v1.NodeService.SignProposal:input_type -> entente.v1.SignProposalRequest
+	33, // 53: entente.v1.NodeService.DeclineProposal:input_type -> entente.v1.DeclineProposalRequest
+	35, // 54: entente.v1.NodeService.Withdraw:input_type -> entente.v1.WithdrawRequest
+	37, // 55: entente.v1.NodeService.RehearseSend:input_type -> entente.v1.RehearseSendRequest
+	40, // 56: entente.v1.NodeService.Approvals:input_type -> entente.v1.ApprovalsRequest
+	43, // 57: entente.v1.NodeService.Approve:input_type -> entente.v1.ApproveRequest
+	46, // 58: entente.v1.NodeService.Retry:input_type -> entente.v1.RetryRequest
+	48, // 59: entente.v1.NodeService.Cancel:input_type -> entente.v1.CancelRequest
+	3,  // 60: entente.v1.NodeService.Send:output_type -> entente.v1.SendResponse
+	5,  // 61: entente.v1.NodeService.List:output_type -> entente.v1.ListResponse
+	10, // 62: entente.v1.NodeService.Show:output_type -> entente.v1.ShowResponse
+	12, // 63: entente.v1.NodeService.Open:output_type -> entente.v1.OpenResponse
+	16, // 64: entente.v1.NodeService.Evidence:output_type -> entente.v1.EvidenceResponse
+	19, // 65: entente.v1.NodeService.ReconcileWith:output_type -> entente.v1.ReconcileWithResponse
+	21, // 66: entente.v1.NodeService.FetchLog:output_type -> entente.v1.FetchLogResponse
+	23, // 67: entente.v1.NodeService.Learn:output_type -> entente.v1.LearnResponse
+	25, // 68: entente.v1.NodeService.Propose:output_type -> entente.v1.ProposeResponse
+	30, // 69: entente.v1.NodeService.Proposals:output_type -> entente.v1.ProposalsResponse
+	32, // 70: entente.v1.NodeService.SignProposal:output_type -> entente.v1.SignProposalResponse
+	34, // 71: entente.v1.NodeService.DeclineProposal:output_type -> entente.v1.DeclineProposalResponse
+	36, // 72: entente.v1.NodeService.Withdraw:output_type -> entente.v1.WithdrawResponse
+	38, // 73: entente.v1.NodeService.RehearseSend:output_type -> entente.v1.RehearseSendResponse
+	41, // 74: entente.v1.NodeService.Approvals:output_type -> entente.v1.ApprovalsResponse
+	45, // 75: entente.v1.NodeService.Approve:output_type -> entente.v1.ApproveResponse
+	47, // 76: entente.v1.NodeService.Retry:output_type -> entente.v1.RetryResponse
+	49, // 77: entente.v1.NodeService.Cancel:output_type -> entente.v1.CancelResponse
+	60, // [60:78] is the sub-list for method output_type
+	42, // [42:60] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_entente_v1_node_proto_init() }
@@ -3570,7 +3856,7 @@ func file_entente_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_v1_node_proto_rawDesc), len(file_entente_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,8 @@ const (
 	NodeService_RehearseSend_FullMethodName    = "/entente.v1.NodeService/RehearseSend"
 	NodeService_Approvals_FullMethodName       = "/entente.v1.NodeService/Approvals"
 	NodeService_Approve_FullMethodName         = "/entente.v1.NodeService/Approve"
+	NodeService_Retry_FullMethodName           = "/entente.v1.NodeService/Retry"
+	NodeService_Cancel_FullMethodName          = "/entente.v1.NodeService/Cancel"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -79,6 +81,10 @@ type NodeServiceClient interface {
 	Approvals(ctx context.Context, in *ApprovalsRequest, opts ...grpc.CallOption) (*ApprovalsResponse, error)
 	// Approve gives a waiting release its second key. The caller sends its own copy of the document, which must be the one that waits.
 	Approve(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApproveRequest, ApproveResponse], error)
+	// Retry has what waits in the outbox after failed attempts tried at once.
+	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
+	// Cancel ends a delivery that has not come to its end, as if its deadline had passed now.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -282,6 +288,26 @@ func (c *nodeServiceClient) Approve(ctx context.Context, opts ...grpc.CallOption
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_ApproveClient = grpc.ClientStreamingClient[ApproveRequest, ApproveResponse]
 
+func (c *nodeServiceClient) Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryResponse)
+	err := c.cc.Invoke(ctx, NodeService_Retry_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelResponse)
+	err := c.cc.Invoke(ctx, NodeService_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -322,6 +348,10 @@ type NodeServiceServer interface {
 	Approvals(context.Context, *ApprovalsRequest) (*ApprovalsResponse, error)
 	// Approve gives a waiting release its second key. The caller sends its own copy of the document, which must be the one that waits.
 	Approve(grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]) error
+	// Retry has what waits in the outbox after failed attempts tried at once.
+	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
+	// Cancel ends a delivery that has not come to its end, as if its deadline had passed now.
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -379,6 +409,12 @@ func (UnimplementedNodeServiceServer) Approvals(context.Context, *ApprovalsReque
 }
 func (UnimplementedNodeServiceServer) Approve(grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]) error {
 	return status.Error(codes.Unimplemented, "method Approve not implemented")
+}
+func (UnimplementedNodeServiceServer) Retry(context.Context, *RetryRequest) (*RetryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Retry not implemented")
+}
+func (UnimplementedNodeServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -646,6 +682,42 @@ func _NodeService_Approve_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_ApproveServer = grpc.ClientStreamingServer[ApproveRequest, ApproveResponse]
 
+func _NodeService_Retry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Retry(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Retry_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Retry(ctx, req.(*RetryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -696,6 +768,14 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Approvals",
 			Handler:    _NodeService_Approvals_Handler,
+		},
+		{
+			MethodName: "Retry",
+			Handler:    _NodeService_Retry_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _NodeService_Cancel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

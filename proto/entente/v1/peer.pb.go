@@ -115,7 +115,10 @@ type Offer struct {
 	// A signed manifest, exactly as it was signed.
 	Manifest []byte `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	// The age header that the manifest names by hash.
-	Header        []byte `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
+	Header []byte `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
+	// The payload has at most 16 KiB and follows in the next message. The recipient answers no offset; unless it decides on at once, it takes the
+	// payload from its beginning.
+	Follows       bool `protobuf:"varint,3,opt,name=follows,proto3" json:"follows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +165,13 @@ func (x *Offer) GetHeader() []byte {
 		return x.Header
 	}
 	return nil
+}
+
+func (x *Offer) GetFollows() bool {
+	if x != nil {
+		return x.Follows
+	}
+	return false
 }
 
 // DeliverResponse is an offset or a receipt.
@@ -1788,10 +1798,11 @@ const file_entente_v1_peer_proto_rawDesc = "" +
 	"\x0eDeliverRequest\x12)\n" +
 	"\x05offer\x18\x01 \x01(\v2\x11.entente.v1.OfferH\x00R\x05offer\x12#\n" +
 	"\x05chunk\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x10H\x00R\x05chunkB\r\n" +
-	"\x04part\x12\x05\xbaH\x02\b\x01\"U\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"o\n" +
 	"\x05Offer\x12'\n" +
 	"\bmanifest\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\bmanifest\x12#\n" +
-	"\x06header\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\bR\x06header\"l\n" +
+	"\x06header\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\bR\x06header\x12\x18\n" +
+	"\afollows\x18\x03 \x01(\bR\afollows\"l\n" +
 	"\x0fDeliverResponse\x12!\n" +
 	"\x06offset\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x06offset\x12'\n" +
 	"\areceipt\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04H\x00R\areceiptB\r\n" +

@@ -43,7 +43,8 @@ const (
 type PeerServiceClient interface {
 	// Deliver hands over one document. The sender begins with an offer; the recipient answers either with the
 	// receipt it already has or decides on at once, or with the offset that it holds durably. Then the payload
-	// follows from that offset, the sender closes its side, and the recipient answers with its receipt.
+	// follows from that offset, the sender closes its side, and the recipient answers with its receipt. A small payload
+	// follows the offer without that answer.
 	// Errors are transient: what was decided for good is a receipt.
 	Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DeliverRequest, DeliverResponse], error)
 	// Return hands over a later receipt (opened, undecryptable) about a document that the callee sent.
@@ -224,7 +225,8 @@ func (c *peerServiceClient) Rehearse(ctx context.Context, in *RehearseRequest, o
 type PeerServiceServer interface {
 	// Deliver hands over one document. The sender begins with an offer; the recipient answers either with the
 	// receipt it already has or decides on at once, or with the offset that it holds durably. Then the payload
-	// follows from that offset, the sender closes its side, and the recipient answers with its receipt.
+	// follows from that offset, the sender closes its side, and the recipient answers with its receipt. A small payload
+	// follows the offer without that answer.
 	// Errors are transient: what was decided for good is a receipt.
 	Deliver(grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]) error
 	// Return hands over a later receipt (opened, undecryptable) about a document that the callee sent.
