@@ -58,7 +58,7 @@ func (h *home) size() (n int64) {
 // sent is a document of ours from its release to both confirmations.
 func (h *home) sent(tx *store.Tx, d document) error {
 	rules, private := h.decided(policy.Release, d.Terms)
-	err := steps(func() error { return tx.PutManifest(d.Signed, d.header, d.salt) },
+	err := steps(func() error { return tx.PutManifest(d.Signed, d.header, d.salt, nil) },
 		h.record(tx, statement.Event{Kind: statement.EventReleased, ID: d.Terms.ID, Manifest: d.Hash, Peers: d.Terms.To, Stage: "release", Rules: rules, Private: private}))
 	for _, to := range d.Terms.To {
 		stored, opened := h.receipt(statement.Stored, to, d, 1), h.receipt(statement.Opened, to, d, 2)
@@ -77,7 +77,7 @@ func (h *home) sent(tx *store.Tx, d document) error {
 func (h *home) taken(tx *store.Tx, d document) error {
 	rules, private := h.decided(policy.Open, d.Terms)
 	again := h.record(tx, statement.Event{Kind: statement.EventReopened, ID: d.Terms.ID, Manifest: d.Hash, Stage: "open", Rules: rules, Private: private})
-	return steps(func() error { return tx.PutManifest(d.Signed, d.header, nil) },
+	return steps(func() error { return tx.PutManifest(d.Signed, d.header, nil, nil) },
 		func() error { return tx.PutExchange(d.Hash, "alpha", store.Opened, h.now) },
 		func() error { _, err := h.answer(tx, d, statement.Stored, statement.EventReceived); return err },
 		func() error { _, err := h.answer(tx, d, statement.Opened, statement.EventOpened); return err },

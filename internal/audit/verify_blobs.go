@@ -17,7 +17,7 @@ import (
 	"entente.example/internal/store"
 )
 
-// wantedBlob is a blob that must be there: a manifest with an age header has one.
+// wantedBlob is a blob that must be there: a manifest with an age header has one, unless the payload stands in its row.
 type wantedBlob struct {
 	manifest statement.Hash
 	hash     statement.Hash // of the content

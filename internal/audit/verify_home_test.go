@@ -267,6 +267,13 @@ func TestVerifyHomeFindsFiles(t *testing.T) {
 			path := filepath.Join(h.dir, "blobs", "ab", strings.Repeat("ab", 32))
 			return steps(func() error { return os.MkdirAll(filepath.Dir(path), 0o700) }, func() error { return os.WriteFile(path, []byte("x"), 0o600) })
 		}, "blob abab"},
+		"blob of a document whose payload stands in its row": {func(h *home) error {
+			d := h.receiveRow("bravo", "alpha")
+			h.publish()
+			h.blob(d)
+			path := filepath.Join(h.dir, "blobs", d.Hash.String()[:2], d.Hash.String())
+			return os.Chtimes(path, old, old)
+		}, "blob "},
 		"a file among blobs": {func(h *home) error { return os.WriteFile(filepath.Join(h.dir, "blobs", "note.txt"), nil, 0o600) }, "blobs/note.txt"},
 		"slot 0 missing":     {func(h *home) error { return os.Remove(filepath.Join(h.head(), "log-0")) }, "head/log-0"},
 		"slot 1 missing":     {func(h *home) error { return os.Remove(filepath.Join(h.head(), "log-1")) }, "head/log-1"},

@@ -28,13 +28,31 @@ func (v *homeVerifier) manifest(d *dossier, r sqlc.Manifest) {
 		}
 		v.overdue(where, m)
 		if v.from == 0 || d.fresh {
-			v.failed(where, v.blobList.add(wantedBlob{s.Hash, m.Content.CiphertextHash, m.Content.CiphertextSize}))
+			v.payload(where, wantedBlob{s.Hash, m.Content.CiphertextHash, m.Content.CiphertextSize}, r.Payload)
 		}
+	} else if r.Payload != nil {
+		v.report.add(where, "there is a payload without the age header")
 	}
 	if m.From == v.self {
 		v.ownManifest(d, r)
 	} else {
 		v.peersManifest(d, r)
+	}
+}
+
+// payload verifies a payload that stands in its manifest's row. One that does not is a blob, and verified with those.
+func (v *homeVerifier) payload(where string, b wantedBlob, row []byte) {
+	switch {
+	case row == nil:
+		v.failed(where, v.blobList.add(b))
+	case int64(len(row)) != b.size:
+		v.report.add(where, "its payload has %d bytes instead of %d", len(row), b.size)
+	case v.SkipDocuments:
+	case statement.HashBytes(row) != b.hash:
+		v.report.add(where, "its payload was changed: the hash is not the one that the manifest names")
+	default:
+		v.report.Documents++
+		v.report.Bytes += b.size
 	}
 }
 

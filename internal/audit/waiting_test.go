@@ -69,7 +69,7 @@ func (h *home) approve(d draft, edit func(*statement.Manifest, *statement.Event)
 	check(h.t, h.blobs.Link(d.Unsigned.Hash, signed.Hash))
 	h.update(func(tx *store.Tx) error {
 		err := steps(func() error { return tx.EndWaiting(d.Unsigned.Hash, store.Approved) },
-			func() error { return tx.PutManifest(signed, d.header, d.salt) })
+			func() error { return tx.PutManifest(signed, d.header, d.salt, nil) })
 		for _, to := range m.To {
 			if err == nil {
 				err = steps(func() error { return tx.PutExchange(signed.Hash, to, store.Queued, h.now) },

@@ -230,7 +230,7 @@ func (h *home) release(to ...string) document {
 	d := h.document("alpha", "", to...)
 	h.blob(d)
 	h.update(func(tx *store.Tx) error {
-		if err := tx.PutManifest(d.Signed, d.header, d.salt); err != nil {
+		if err := tx.PutManifest(d.Signed, d.header, d.salt, nil); err != nil {
 			return err
 		}
 		for _, p := range to {
@@ -300,14 +300,27 @@ func (h *home) receive(from string, to ...string) document {
 	h.t.Helper()
 	d := h.document(from, "", to...)
 	h.blob(d)
+	h.received(d, nil)
+	return d
+}
+
+// receiveRow receives a document whose payload stands in its row.
+func (h *home) receiveRow(from string, to ...string) document {
+	h.t.Helper()
+	d := h.document(from, "", to...)
+	h.received(d, d.payload)
+	return d
+}
+
+func (h *home) received(d document, payload []byte) {
+	h.t.Helper()
 	h.update(func(tx *store.Tx) error {
 		_, err := h.answer(tx, d, statement.Stored, statement.EventReceived)
 		if err != nil {
 			return err
 		}
-		return steps(func() error { return tx.PutManifest(d.Signed, d.header, nil) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Stored, h.now) })
+		return steps(func() error { return tx.PutManifest(d.Signed, d.header, nil, payload) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Stored, h.now) })
 	})
-	return d
 }
 
 func (h *home) refuse(d document, taken bool) {
@@ -319,7 +332,7 @@ func (h *home) refuse(d document, taken bool) {
 		if taken {
 			return tx.KeepManifest(d.Signed)
 		}
-		return steps(func() error { return tx.PutManifest(d.Signed, nil, nil) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Refused, h.now) })
+		return steps(func() error { return tx.PutManifest(d.Signed, nil, nil, nil) }, func() error { return tx.PutExchange(d.Hash, "alpha", store.Refused, h.now) })
 	})
 }
 
@@ -360,7 +373,7 @@ func (h *home) populate() {
 	h.open(opened, statement.Opened, statement.EventOpened, store.Opened)
 	broken := h.receive("bravo", "alpha", "charlie")
 	h.open(broken, statement.Undecryptable, statement.EventUndecryptable, store.Undecryptable)
-	h.receive("charlie", "alpha")
+	h.receiveRow("charlie", "alpha")
 	h.refuse(h.document("charlie", "", "alpha"), false)
 	h.refuse(h.document("bravo", opened.Terms.ID, "alpha"), true)
 	secret := h.document("alpha", "", "bravo").Terms

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -26,7 +24,7 @@ import (
 // A home that received many documents would take days to fill by exchanging them. So its rows are made here, by the steps of a node that
 // receives, and out of the real parts: manifests signed by their sender, decisions by the policies, leaves, receipts. `audit verify`
 // finds nothing to say about it. It takes two shortcuts that a node must not: many documents share one transaction, and all have the same
-// ciphertext, which was sealed once, in files that are not synced.
+// ciphertext, which was sealed once.
 
 // past is how long ago the alliance was founded, so that a million documents a second apart fit behind that.
 const past = 14 * 24 * time.Hour
@@ -169,7 +167,7 @@ func (f *filling) receive(n int, inOrder bool) (received, error) {
 	if err != nil {
 		return r, err
 	}
-	return r, f.blob(signed.Hash)
+	return r, nil
 }
 
 func (f *filling) receipt(r received, leaf int64) (*statement.Signed[statement.Receipt], error) {
@@ -178,30 +176,9 @@ func (f *filling) receipt(r received, leaf int64) (*statement.Signed[statement.R
 		At: m.Created, Log: f.home.Keys.Log.Name(), Leaf: leaf}, f.home.Keys.Statement)
 }
 
-// blob puts the ciphertext where the document's is looked for: one file in each folder, and links to it.
-func (f *filling) blob(manifest statement.Hash) error {
-	name := manifest.String()
-	folder := filepath.Join(f.home.Dir, "blobs", name[:2])
-	one := filepath.Join(f.home.Dir, "ciphertext-"+name[:2])
-	err := os.Link(one, filepath.Join(folder, name))
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(folder, name), f.payload, 0o600); err != nil {
-		return err
-	}
-	if err := os.Link(filepath.Join(folder, name), one); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil // somebody else made the first in this folder at the same moment
-}
-
 // put is the fact that a node writes down when it has received a document.
 func (f *filling) put(tx *store.Tx, r received) error {
-	if err := tx.PutManifest(r.manifest, f.header, nil); err != nil {
+	if err := tx.PutManifest(r.manifest, f.header, nil, f.payload); err != nil {
 		return err
 	}
 	if err := tx.PutExchange(r.manifest.Hash, to, store.Stored, r.event.Time); err != nil {

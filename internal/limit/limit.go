@@ -262,6 +262,9 @@ const (
 	// FirstChunk is how much travels in the first message of a payload; each further one takes twice as much, up to Chunk. So a line that breaks
 	// after every 64 KiB still brings something: a message counts when the whole of it has arrived.
 	FirstChunk = 16 << 10
+	// PayloadRow is the largest payload that is kept in the database, with its manifest: one that comes at once, in the first message. A file of its own
+	// takes two more waits for the disk and, so small, more time than all that is written of it; a larger one would only fill the write-ahead log.
+	PayloadRow = FirstChunk
 	// Message bounds one gRPC message, in either direction.
 	Message = 1 << 20
 	// HeaderList bounds the header list of a call. gRPC's default of 16 MiB invites abuse.

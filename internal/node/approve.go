@@ -245,7 +245,7 @@ func (n *node) releaseApproved(ctx context.Context, r store.Release, m *statemen
 		if err := tx.EndWaiting(r.Hash, store.Approved); err != nil {
 			return err
 		}
-		return putReleased(tx, m, r.Header, r.Salt, event.Time, event)
+		return putReleased(tx, m, r.Header, r.Salt, nil, event.Time, event)
 	})
 	if errors.Is(err, store.ErrNotFound) { // its time was over a moment ago
 		return errors.Join(hasLapsed(r), n.Blobs.Remove(m.Hash))

@@ -142,7 +142,7 @@ func TestTwoKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(w.files("alpha", "blobs")); n != 2 {
+	if n := len(w.state("alpha").blobs); n != 2 {
 		t.Errorf("%d blobs, of which one must be the approved document and one the open one", n)
 	}
 	x := w.await("alpha", ref, "delivered")
@@ -165,8 +165,8 @@ func TestTwoKeys(t *testing.T) {
 	if sent, err := w.person("alpha").Send(ctx, sub, strings.NewReader("the plan")); err != nil || sent.GetManifestSha256() != done.GetManifestSha256() {
 		t.Errorf("sent again after it was approved: %v, %v", sent, err)
 	}
-	if len(w.waiting(false)) != 0 || len(w.waiting(true)) != 1 || len(w.files("alpha", "blobs")) != 2 {
-		t.Errorf("waiting %v, all %v, blobs %v", w.waiting(false), w.waiting(true), w.files("alpha", "blobs"))
+	if len(w.waiting(false)) != 0 || len(w.waiting(true)) != 1 || len(w.state("alpha").blobs) != 2 {
+		t.Errorf("waiting %v, all %v, blobs %v", w.waiting(false), w.waiting(true), w.state("alpha").blobs)
 	}
 }
 

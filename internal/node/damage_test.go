@@ -79,7 +79,7 @@ func TestDamagedDocumentIsKeptApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.stop("bravo")
-	queued, other := w.send("alpha", submission("bravo"), []byte("to be sent"))[0], w.send("alpha", submission("bravo"), []byte("sent too"))[0]
+	queued, other := w.send("alpha", submission("bravo"), random(40_000))[0], w.send("alpha", submission("bravo"), []byte("sent too"))[0]
 	w.stop("alpha")
 	waiting := w.blob("alpha", w.manifestOf("alpha", queued))
 	unsent, err := os.ReadFile(waiting)
@@ -136,23 +136,30 @@ func TestDamagedRowIsKeptApart(t *testing.T) {
 	w := found(t, "alpha", "bravo")
 	w.damaged = true
 	w.start("alpha", "bravo")
-	refs := []string{w.send("alpha", submission("bravo"), []byte("one"))[0], w.send("alpha", submission("bravo"), []byte("two"))[0]}
+	var refs []string
+	for _, text := range []string{"one", "two", "three"} {
+		refs = append(refs, w.send("alpha", submission("bravo"), []byte(text))[0])
+	}
 	for _, ref := range refs {
 		w.await("alpha", ref, "delivered")
 	}
 	w.stop("bravo")
-	bad := w.manifestOf("bravo", refs[0])
+	bad, worse := w.manifestOf("bravo", refs[0]), w.manifestOf("bravo", refs[2])
 	w.edit("bravo", "UPDATE manifest SET size = size + 1 WHERE sha256 = x'"+bad+"'")
+	w.edit("bravo", "UPDATE manifest SET payload = zeroblob(length(payload)) WHERE sha256 = x'"+worse+"'")
 	w.start("bravo")
 	w.awaitDamage("bravo", bad, 1)
-	if _, err := open(t.Context(), w.person("bravo"), refs[0]); fault.KindOf(err) != fault.Failed {
-		t.Errorf("a document whose row was changed: %v", err)
+	w.awaitDamage("bravo", worse, 1)
+	for _, ref := range []string{refs[0], refs[2]} {
+		if _, err := open(t.Context(), w.person("bravo"), ref); fault.KindOf(err) != fault.Failed {
+			t.Errorf("a document whose row was changed: %v", err)
+		}
 	}
 	if got, err := open(t.Context(), w.person("bravo"), refs[1]); err != nil || string(got) != "two" {
 		t.Errorf("the other: %q, %v", got, err)
 	}
 	d, err := w.reader("bravo").Damage()
-	if err != nil || len(d.List) != 1 {
+	if err != nil || len(d.List) != 2 {
 		t.Errorf("in all: %v, %v", d.List, err)
 	}
 }

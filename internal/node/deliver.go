@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,7 +23,7 @@ import (
 // stored or refused, is durable here, or when deliver_by has passed, which ends an attempt under way as well. It gives
 // deliver_by, if it came to read it.
 func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time.Time, err error) {
-	m, err := n.outgoing(ctx, o.Statement)
+	m, sealed, err := n.outgoing(ctx, o)
 	if err != nil {
 		return by, err
 	}
@@ -38,7 +37,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time
 	began := time.Now()
 	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
 	defer cancel()
-	receipt, err := n.offer(attempt, o, m, t)
+	receipt, err := n.offer(attempt, o, m, sealed, t)
 	if err == nil {
 		return by, n.delivered(ctx, o, m, receipt, began)
 	}
@@ -49,7 +48,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time
 }
 
 // offer speaks to the recipient and gives its receipt, verified.
-func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], t *trial) (*statement.Signed[statement.Receipt], error) {
+func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], sealed store.Sealed, t *trial) (*statement.Signed[statement.Receipt], error) {
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return nil, err
@@ -63,28 +62,13 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 			return nil, fmt.Errorf("%s is not in good standing", name)
 		}
 	}
-	var header []byte
-	err = n.DB.View(ctx, func(v *store.View) error {
-		if header, err = v.Header(m.Hash); err != nil {
-			return fmt.Errorf("read age header: %w", err)
-		}
-		list, err := v.Waiting(o.Kind, o.Statement)
-		if err != nil {
-			return fmt.Errorf("look into the outbox: %w", err)
-		}
-		// It may have been settled since dispatch looked. If that happens later, the receipt finds it settled.
-		if !slices.ContainsFunc(list, func(w store.Outgoing) bool { return w.Peer == o.Peer }) {
-			return errSettled
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
 	if err := n.sound(m.Hash, ref(m.Terms, o.Peer)); err != nil {
 		return nil, err
 	}
-	blob, size, err := n.Blobs.Open(m.Hash)
+	if sealed.Header == nil {
+		return nil, errors.New("the age header is missing; run: entente audit verify")
+	}
+	blob, size, err := n.openPayload(m.Hash, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open payload: %w", err)
 	}
@@ -93,7 +77,7 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 		return nil, fmt.Errorf("the payload has %d bytes, and its manifest says %d", size, m.Terms.Content.CiphertextSize)
 	}
 	n.stepped(stepDelivering, &m.Terms, o.Peer, o.Peer, time.Time{}, "attempt", o.Attempts+1)
-	raw, err := n.callDeliver(ctx, to, m, header, blob, t)
+	raw, err := n.callDeliver(ctx, to, m, sealed.Header, blob, t)
 	if err != nil {
 		return nil, err
 	}
@@ -102,14 +86,19 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 
 var errSettled = errors.New("settled already")
 
-// outgoing reads a manifest of ours.
-func (n *node) outgoing(ctx context.Context, hash statement.Hash) (*statement.Signed[statement.Manifest], error) {
-	var row store.Manifest
-	err := n.DB.View(ctx, func(v *store.View) (err error) { row, err = v.Manifest(hash); return err })
-	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
+// outgoing reads a document of ours that waits in the outbox. It may have been settled since dispatch looked. If that happens later, the receipt
+// finds it settled.
+func (n *node) outgoing(ctx context.Context, o store.Outgoing) (m *statement.Signed[statement.Manifest], s store.Sealed, err error) {
+	var raw []byte
+	err = n.DB.View(ctx, func(v *store.View) error { raw, s, err = v.Outgoing(o.Statement, o.Peer); return err })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, s, errSettled
 	}
-	return n.openOwn(row.Raw)
+	if err != nil {
+		return nil, s, fmt.Errorf("read document: %w", err)
+	}
+	m, err = n.openOwn(raw)
+	return m, s, err
 }
 
 // callDeliver speaks the protocol once. ctx ends it at any point; what the recipient holds then is where it goes on.

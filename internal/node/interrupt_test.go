@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"entente.example/internal/limit"
 	"entente.example/internal/node"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
@@ -83,7 +85,7 @@ func TestCancelledAtCommit(t *testing.T) {
 		t.Parallel()
 		w := found(t, "alpha", "bravo")
 		w.start("bravo")
-		d := w.document("alpha", []string{"bravo"}, "a document")
+		d := w.document("alpha", []string{"bravo"}, strings.Repeat("a document ", limit.PayloadRow/8)) // too large for a row
 		alpha := w.peer("alpha", "bravo")
 		w.cancelAtCommit("bravo", "alpha", func(ctx context.Context) error { _, err := alpha.deliver(ctx, d); return err })
 		if !eventually(func() bool { return len(w.state("bravo").exchanges) == 1 }) {
@@ -100,7 +102,7 @@ func TestCancelledAtCommit(t *testing.T) {
 		w.start("alpha", "bravo")
 		alice, sub := w.person("alpha"), submission("bravo")
 		w.cancelAtCommit("alpha", "bravo", func(ctx context.Context) error {
-			_, err := alice.Send(ctx, sub, strings.NewReader("a document"))
+			_, err := alice.Send(ctx, sub, bytes.NewReader(random(2*limit.PayloadRow)))
 			return err
 		})
 		if !eventually(func() bool { return len(w.state("alpha").exchanges) == 1 }) {

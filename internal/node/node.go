@@ -394,7 +394,8 @@ func (n *node) dropArrived(ctx context.Context) error {
 			continue // not ours; Sweep drops it in the end
 		}
 		var arrived bool
-		if err := n.DB.View(ctx, func(v *store.View) error { arrived, err = v.Kept(key); return err }); err != nil {
+		err = n.DB.View(ctx, func(v *store.View) error { _, err := v.Header(key); return err })
+		if arrived = err == nil; err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		if arrived {

@@ -23,7 +23,7 @@ import (
 type opening struct {
 	exchange store.Exchange
 	manifest *statement.Signed[statement.Manifest]
-	header   []byte
+	sealed   store.Sealed
 	means    string // the label, in the agreement's common scheme
 	person   *policy.Person
 	decision policy.Decision
@@ -40,7 +40,7 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 	if !o.decision.Permit {
 		return n.deny(ctx, o.manifest.Terms, o.manifest.Hash, []string{o.manifest.Terms.From}, policy.Open, o.person, o.decision)
 	}
-	blob, _, err := n.Blobs.Open(o.manifest.Hash)
+	blob, _, err := n.openPayload(o.manifest.Hash, o.sealed)
 	if errors.Is(err, store.ErrNotFound) {
 		return damaged(o, err)
 	}
@@ -48,7 +48,7 @@ func (n *node) Open(req *ententev1.OpenRequest, stream grpc.ServerStreamingServe
 		return fmt.Errorf("open payload: %w", err)
 	}
 	defer blob.Close()
-	doc, err := seal.Verify(o.header, interruptible{ctx, blob}, &o.manifest.Terms, n.sealing...)
+	doc, err := seal.Verify(o.sealed.Header, interruptible{ctx, blob}, &o.manifest.Terms, n.sealing...)
 	if err != nil {
 		return n.undecryptable(ctx, o, err)
 	}
@@ -88,7 +88,7 @@ func (n *node) findOpening(ctx context.Context, name, ref string) (*opening, err
 		if row, err = v.Manifest(o.exchange.Manifest); err != nil {
 			return err
 		}
-		o.header, err = v.Header(o.exchange.Manifest)
+		o.sealed, err = v.Sealed(o.exchange.Manifest)
 		if errors.Is(err, store.ErrNotFound) {
 			err = nil // it was refused, which the state says below
 		}

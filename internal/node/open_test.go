@@ -167,9 +167,7 @@ func TestPayloadReplaced(t *testing.T) {
 		t.Fatalf("%v %s", err, raw)
 	}
 	w.damaged = true
-	if err := os.WriteFile(w.files("charlie", "blobs")[0], forged.payload, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	w.edit("charlie", fmt.Sprintf("UPDATE manifest SET payload = x'%x'", forged.payload))
 	got, err := open(t.Context(), w.person("charlie"), d.m.ID)
 	if wantFault(t, err, fault.Failed, "is damaged on this node"); len(got) != 0 {
 		t.Errorf("%d bytes were released", len(got))

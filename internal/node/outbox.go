@@ -67,6 +67,7 @@ func (n *node) allAbsent(ctx context.Context) error {
 type places struct {
 	mu    sync.Mutex
 	under map[place]int
+	short bool      // something that is due found no place, or was not looked at
 	ahead time.Time // when dispatch last looked for what a clock that was ahead has put off; only it touches this
 }
 
@@ -75,30 +76,40 @@ type place struct {
 	large bool
 }
 
-// take takes a place; ok tells whether there was one, and then leave gives it back.
-func (p *places) take(peer string, large bool) (leave func(), ok bool) {
+// take takes a place; ok tells whether there was one, and then leave gives it back, and tells whether somebody waits for one.
+func (p *places) take(peer string, large bool) (leave func() (wanted bool), ok bool) {
 	at, other := place{peer, large}, place{peer, !large}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.under[at] >= limit.DeliveriesEach || p.under[at]+p.under[other] >= limit.Deliveries {
+		p.short = true
 		return nil, false
 	}
 	p.under[at]++
-	return func() {
+	return func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.under[at]--
+		return p.short
 	}, true
 }
 
+// want notes whether something waits for a place.
+func (p *places) want(short bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.short = short
+}
+
 // dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
-// the next item is due. A finished attempt nudges, so what found no place is looked at again then.
+// the next item is due. An attempt that ends nudges if something found no place, or if it failed: then it is due at another time.
 func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup) (next time.Time, err error) {
 	back := n.absent.back()
 	if err := n.hasten(ctx, back); err != nil {
 		n.absent.again(back)
 		return next, err
 	}
+	p.want(false)
 	var due []store.Outgoing
 	now := n.now()
 	err = n.DB.View(ctx, func(v *store.View) error {
@@ -121,6 +132,9 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 	if err != nil {
 		return next, fmt.Errorf("look into the outbox: %w", err)
 	}
+	if len(due) >= limit.DueEach {
+		p.want(true) // there may be more
+	}
 	for _, o := range due {
 		end, ok := n.busy.begin(attemptName(o.Kind, o.Statement, o.Peer))
 		if !ok {
@@ -132,10 +146,11 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 			continue
 		}
 		attempts.Go(func() {
-			defer n.nudge()
-			defer leave()
-			defer end()
-			n.attempt(ctx, o)
+			again := n.attempt(ctx, o)
+			end()
+			if leave() || again {
+				n.nudge()
+			}
 		})
 	}
 	return next, nil
@@ -301,8 +316,8 @@ func (t *tries) forget(name string) {
 	delete(t.reached, name)
 }
 
-// attempt tries one item once, and notes a failure.
-func (n *node) attempt(ctx context.Context, o store.Outgoing) {
+// attempt tries one item once, and notes a failure; again tells that the item still waits.
+func (n *node) attempt(ctx context.Context, o store.Outgoing) (again bool) {
 	name := attemptName(o.Kind, o.Statement, o.Peer)
 	ctx, end := n.tries.begin(ctx, name)
 	defer end()
@@ -324,7 +339,7 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
 		n.tries.forget(name)
-		return // done, or we are stopping, or somebody cancelled it, which is no failure of the peer's
+		return false // done, or we are stopping, or somebody cancelled it, which is no failure of the peer's
 	}
 	if errors.Is(err, rpc.ErrUnreached) && !t.heard {
 		n.absent.leaves(o.Peer)
@@ -356,6 +371,7 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
 		n.log.Error("cannot note a failed attempt", "error", err)
 	}
+	return true
 }
 
 // backoff is the pause after so many failed attempts: it doubles, up to limit.RetryLongest, and varies by a quarter so that

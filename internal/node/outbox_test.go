@@ -61,7 +61,7 @@ func TestCancel(t *testing.T) {
 	_, err = w.cancel("alpha", refs[1], "again")
 	wantFault(t, err, fault.Conflict, "is expired already")
 	w.start("charlie")
-	if n := len(w.files("charlie", "blobs")); n != 0 {
+	if n := len(w.state("charlie").blobs); n != 0 {
 		t.Errorf("charlie has %d documents", n)
 	}
 	v, _, err := w.evidence("alpha", "alice", refs[1], false, evidence.Options{})

@@ -37,7 +37,8 @@ type offer struct {
 	peer     string
 	manifest *statement.Signed[statement.Manifest]
 	header   []byte
-	follows  bool // the payload comes without our asking for it
+	follows  bool   // the payload comes without our asking for it
+	payload  []byte // of a document that is for a row, when it has come
 	history  *member.History
 	taken    statement.Hash  // another manifest that has this one's id already
 	decision policy.Decision // set when the policies have decided
@@ -72,15 +73,11 @@ func (n *node) Deliver(stream grpc.BidiStreamingServer[ententev1.DeliverRequest,
 	}
 	end = sync.OnceFunc(end)
 	defer end()
-	if o.taken, err = n.taken(ctx, m); err != nil {
-		return err
-	}
-	defer n.quota.release(peer, m.Hash)
-
-	receipt, err := n.answered(ctx, m.Hash)
+	receipt, err := n.answered(ctx, o)
 	if err != nil {
 		return err
 	}
+	defer n.quota.release(peer, m.Hash)
 	if receipt == nil {
 		receipt, err = n.judge(ctx, o)
 		if err != nil {
@@ -151,34 +148,29 @@ func current(h *member.History, peer string, by []string, now time.Time) error {
 	return nil
 }
 
-// taken finds another manifest that has this one's id already; zero if there is none.
-func (n *node) taken(ctx context.Context, m *statement.Signed[statement.Manifest]) (statement.Hash, error) {
-	var known store.Manifest
-	err := n.DB.View(ctx, func(v *store.View) (err error) { known, err = v.ManifestByID(m.Terms.From, m.Terms.ID); return err })
-	if errors.Is(err, store.ErrNotFound) || err == nil && known.Hash == m.Hash {
-		return statement.Hash{}, nil
-	}
-	if err != nil {
-		return statement.Hash{}, fmt.Errorf("look for the manifest: %w", err)
-	}
-	return known.Hash, nil
-}
-
-// answered gives the receipt that this manifest already got, byte for byte.
-func (n *node) answered(ctx context.Context, m statement.Hash) ([]byte, error) {
-	var raw []byte
-	err := n.DB.View(ctx, func(v *store.View) (err error) {
+// answered gives the receipt that this manifest already got, byte for byte. It also finds another manifest that has this one's id already.
+func (n *node) answered(ctx context.Context, o *offer) (receipt []byte, err error) {
+	m := o.manifest
+	err = n.DB.View(ctx, func(v *store.View) error {
+		switch known, err := v.ManifestByID(m.Terms.From, m.Terms.ID); {
+		case errors.Is(err, store.ErrNotFound):
+			return nil // nothing is known of it
+		case err != nil:
+			return err
+		case known.Hash != m.Hash:
+			o.taken = known.Hash
+		}
 		for _, kind := range []statement.ReceiptKind{statement.Stored, statement.Refused} {
-			if raw, err = v.Receipt(m, n.Config.Member, kind); !errors.Is(err, store.ErrNotFound) {
+			if receipt, err = v.Receipt(m.Hash, n.Config.Member, kind); !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for a receipt: %w", err)
+		return nil, fmt.Errorf("look for the manifest and its receipt: %w", err)
 	}
-	return raw, nil
+	return receipt, nil
 }
 
 // judge makes every check that needs no payload. It gives a receipt if the document is refused for good, an error if the
@@ -279,28 +271,36 @@ func (n *node) take(ctx context.Context, o *offer, stream grpc.BidiStreamingServ
 	if err := staging.Commit(m.Hash); err != nil {
 		return nil, fmt.Errorf("store payload: %w", n.explainFull(err))
 	}
+	if r, ok := staging.(*row); ok {
+		o.payload = r.payload
+	}
 	receipt, err := n.settle(ctx, o, statement.Stored, nil)
 	n.quota.keep(o.peer, m.Hash, err)
 	return receipt, err
 }
 
-// stage opens the staging file for a payload, which goes on where an earlier delivery broke off, unless it is so small that it comes at once.
-func (n *node) stage(ctx context.Context, o *offer) (*store.Staging, error) {
-	name, size := receivingFrom(o.peer)+o.manifest.Hash.String(), o.manifest.Terms.Content.CiphertextSize
+// stage gives the place for a payload: memory if it is so small that it comes at once, or else the staging file, which goes on where an earlier
+// delivery broke off.
+func (n *node) stage(ctx context.Context, o *offer) (arriving, error) {
+	size := o.manifest.Terms.Content.CiphertextSize
 	if o.follows {
-		return n.Blobs.Begin(name)
+		return &row{make([]byte, 0, size)}, nil // verifyOffer has bounded it
 	}
-	staging, err := n.Blobs.Resume(ctx, name)
-	if err == nil && staging.Size() > size {
-		if err = staging.Truncate(0); err != nil {
+	staging, err := n.Blobs.Resume(ctx, receivingFrom(o.peer)+o.manifest.Hash.String())
+	if err != nil {
+		return nil, err
+	}
+	if staging.Size() > size {
+		if err := staging.Truncate(0); err != nil {
 			n.leave(staging)
+			return nil, err
 		}
 	}
-	return staging, err
+	return staging, nil
 }
 
 // leave keeps what is worth going on with, and only that. After Commit and Discard there is nothing to do.
-func (n *node) leave(staging *store.Staging) {
+func (n *node) leave(staging arriving) {
 	end := staging.Close
 	if staging.Size() < limit.FirstChunk {
 		end = staging.Discard
@@ -312,7 +312,7 @@ func (n *node) leave(staging *store.Staging) {
 
 // copyChunks appends what comes, never more than the manifest's size in all. Whoever sends more, or breaks the protocol,
 // begins anew.
-func (n *node) copyChunks(ctx context.Context, o *offer, staging *store.Staging, room *promise, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
+func (n *node) copyChunks(ctx context.Context, o *offer, staging arriving, room *promise, stream grpc.BidiStreamingServer[ententev1.DeliverRequest, ententev1.DeliverResponse]) error {
 	want := o.manifest.Terms.Content.CiphertextSize
 	for {
 		req, err := n.next(ctx, o.peer, stream)
@@ -396,7 +396,7 @@ func (n *node) putReceived(tx *store.Tx, o *offer, header []byte, state store.St
 	if !o.taken.IsZero() {
 		return tx.KeepManifest(o.manifest)
 	}
-	if err := tx.PutManifest(o.manifest, header, nil); err != nil {
+	if err := tx.PutManifest(o.manifest, header, nil, o.payload); err != nil {
 		return err
 	}
 	return tx.PutExchange(o.manifest.Hash, n.Config.Member, state, n.now())

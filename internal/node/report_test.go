@@ -341,7 +341,7 @@ func receiveOne(tx *store.Tx, d *document, key *statement.Key, m string, i int) 
 	if err != nil {
 		return err
 	}
-	if err := tx.PutManifest(s, d.header, nil); err != nil {
+	if err := tx.PutManifest(s, d.header, nil, nil); err != nil {
 		return err
 	}
 	if err := tx.PutExchange(s.Hash, m, store.Stored, time.Now()); err != nil {

@@ -52,8 +52,8 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	if err != nil {
 		return err
 	}
-	defer n.nudge() // also after an error or on asking again: the fact may stand although the answer was lost
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
+		n.nudge() // the answer may have been lost, and with it the nudge
 		return n.respond(stream, sub, done, err)
 	}
 	if err := n.mayExchange(ctx); err != nil {
@@ -72,6 +72,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 		}
 	}
 	out, err := n.handOver(ctx, s, decision, sub, stream)
+	n.nudge() // also after an error: the fact may stand all the same
 	return n.respond(stream, sub, out, err)
 }
 
@@ -81,21 +82,11 @@ func (n *node) respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, 
 		return err
 	}
 	if wait := time.Duration(sub.GetSettledWithin()) * time.Millisecond; wait > 0 && len(out.GetWaits()) == 0 {
-		n.nudge()
 		manifest, err := statement.ParseHash(out.GetManifestSha256())
 		if err != nil {
 			return err
 		}
-		exchanges, err := n.untilSettled(stream.Context(), wait, manifest, func(v *store.View) (list []store.Exchange, err error) {
-			for _, ref := range out.GetExchanges() {
-				e, err := v.Exchange(manifest, ref[strings.LastIndexByte(ref, '/')+1:])
-				if err != nil {
-					return nil, err
-				}
-				list = append(list, e)
-			}
-			return list, nil
-		})
+		exchanges, err := n.untilSettled(stream.Context(), wait, manifest, func(v *store.View) ([]store.Exchange, error) { return v.States(manifest) })
 		if err != nil {
 			return err
 		}
@@ -263,17 +254,11 @@ func (n *node) openOwn(raw []byte) (*statement.Signed[statement.Manifest], error
 // handOver seals the document, and then signs and stores it, or keeps it until a second person has approved it.
 func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, sub *ententev1.Submission, stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse]) (*ententev1.SendResponse, error) {
 	began := time.Now()
-	staging, err := n.Blobs.Stage(sendingPrefix + strings.ToLower(s.manifest.ID))
+	g := &gathering{blobs: n.Blobs, name: sendingPrefix + strings.ToLower(s.manifest.ID)}
+	defer g.close()
+	sealed, err := seal.Seal(g, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &frugal{&uploads{next: nextOfSending(stream)}, n, 0})
 	if err != nil {
-		return nil, fmt.Errorf("stage document: %w", err)
-	}
-	defer staging.Close() // after Commit it does nothing
-	if err := staging.Truncate(0); err != nil {
-		return nil, fmt.Errorf("stage document: %w", err)
-	}
-	sealed, err := seal.Seal(staging, s.recipients, seal.Inner{Core: s.manifest.Core(), Name: sub.GetFileName(), MediaType: sub.GetMediaType()}, &frugal{&uploads{next: nextOfSending(stream)}, n, 0})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("seal document: %w", n.explainFull(err)), staging.Discard())
+		return nil, errors.Join(fmt.Errorf("seal document: %w", n.explainFull(err)), g.discard())
 	}
 	s.manifest.Content = sealed.Content
 	if crash.Weak(crash.FalseCommitment) {
@@ -282,20 +267,20 @@ func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, s
 	// From here on the person cannot end the call in between: a blob without a row would stay until the next start.
 	ctx = context.WithoutCancel(ctx)
 	if d.Waits {
-		return n.hold(ctx, s, d, sealed, staging, began)
+		return n.hold(ctx, s, d, sealed, g, began)
 	}
 	signed, err := statement.Sign(s.manifest, n.Keys.Statement)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("sign manifest: %w", err), staging.Discard())
+		return nil, errors.Join(fmt.Errorf("sign manifest: %w", err), g.discard())
 	}
 	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
-	if err := staging.Commit(signed.Hash); err != nil {
+	if err := g.commit(signed.Hash); err != nil {
 		return nil, fmt.Errorf("store document: %w", n.explainFull(err))
 	}
 	now := n.now()
 	record := func() error {
 		return n.commitAs(ctx, crash.Released, func(tx *store.Tx) error {
-			return putReleased(tx, signed, sealed.Header, sealed.Salt[:], now, statement.Event{Rules: n.rules(d), Private: n.private(s.person, d)})
+			return putReleased(tx, signed, sealed.Header, sealed.Salt[:], g.row, now, statement.Event{Rules: n.rules(d), Private: n.private(s.person, d)})
 		})
 	}
 	if crash.Weak(crash.AnswerFirst) {
@@ -318,8 +303,8 @@ func (n *node) released(m *statement.Manifest, began time.Time) {
 }
 
 // putReleased writes down, in the caller's transaction, that a manifest was released: who decided stands in the event.
-func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, salt []byte, now time.Time, event statement.Event) error {
-	if err := tx.PutManifest(m, header, salt); err != nil {
+func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, salt, payload []byte, now time.Time, event statement.Event) error {
+	if err := tx.PutManifest(m, header, salt, payload); err != nil {
 		return err
 	}
 	for _, to := range m.Terms.To {

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"entente.example/internal/fault"
 	"entente.example/internal/lab"
+	"entente.example/internal/limit"
 	"entente.example/internal/rpc"
 	"entente.example/internal/statement"
 )
@@ -80,7 +82,7 @@ func TestEachStepIsOneLine(t *testing.T) {
 	w.start("alpha", "bravo")
 	sub := submission("bravo")
 	sub.FileName = "canary-name.txt"
-	good := w.send("alpha", sub, []byte("canary-content"))[0]
+	good := w.send("alpha", sub, bytes.Repeat([]byte("canary-content"), limit.PayloadRow/8))[0] // a blob
 	w.await("alpha", good, "delivered")
 	for range 2 {
 		if _, err := open(t.Context(), w.person("bravo"), good); err != nil {

@@ -38,17 +38,20 @@ func tooMany(waiting int64) error {
 }
 
 // hold keeps a document that is sealed until a second person has approved its release, or until its time is over.
-func (n *node) hold(ctx context.Context, s *submission, d policy.Decision, sealed *seal.Sealed, staging *store.Staging, began time.Time) (*ententev1.SendResponse, error) {
+func (n *node) hold(ctx context.Context, s *submission, d policy.Decision, sealed *seal.Sealed, g *gathering, began time.Time) (*ententev1.SendResponse, error) {
 	raw, err := statement.Draft(s.manifest)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("draft manifest: %w", err), staging.Discard())
+		return nil, errors.Join(fmt.Errorf("draft manifest: %w", err), g.discard())
 	}
 	draft, err := statement.ParseDraft[statement.Manifest](raw)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("draft manifest: %w", err), staging.Discard())
+		return nil, errors.Join(fmt.Errorf("draft manifest: %w", err), g.discard())
 	}
 	// A crash after this leaves a blob without a row, which recover removes. Nobody was told about it.
-	if err := staging.Commit(draft.Hash); err != nil {
+	if err := g.spill(); err != nil {
+		return nil, err
+	}
+	if err := g.commit(draft.Hash); err != nil {
 		return nil, fmt.Errorf("store document: %w", err)
 	}
 	err = n.commit(ctx, func(tx *store.Tx) error {

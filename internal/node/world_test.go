@@ -359,7 +359,7 @@ func (p *peer) receipt(raw []byte, d *document) statement.Receipt {
 type state struct {
 	leaves    []statement.Leaf
 	exchanges map[string]store.State
-	blobs     []string
+	blobs     []string // and, by their manifests, the payloads that stand in rows
 	staging   []string
 }
 
@@ -383,15 +383,20 @@ func (w *world) state(m string) state {
 			}
 		}
 		list, err := v.Exchanges(store.Filter{})
+		rows := map[statement.Hash]bool{}
 		for _, e := range list {
 			s.exchanges[e.Ref()] = e.State
+			if kept, err := v.Sealed(e.Manifest); err == nil && kept.Payload != nil && !rows[e.Manifest] {
+				rows[e.Manifest] = true
+				s.blobs = append(s.blobs, e.Manifest.String())
+			}
 		}
 		return err
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.blobs, s.staging = w.files(m, "blobs"), w.files(m, "staging")
+	s.blobs, s.staging = append(s.blobs, w.files(m, "blobs")...), w.files(m, "staging")
 	return s
 }
 

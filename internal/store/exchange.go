@@ -86,16 +86,40 @@ func (v *View) Held(from string) (int64, error) {
 	return v.q.Held(v.ctx, sqlc.HeldParams{Sender: from, Extra: limit.DocumentOverhead})
 }
 
+// Sealed is what is kept of a document beside its manifest.
+type Sealed struct {
+	Header  []byte // the age header
+	Payload []byte // the age payload of a small document; nil: it is a blob
+}
+
+// Sealed gives what is kept of a manifest's document, or ErrNotFound if nothing is, because the document was refused.
+func (v *View) Sealed(hash statement.Hash) (Sealed, error) {
+	r, err := row(v.q.Sealed(v.ctx, hash[:]))
+	if err == nil && r.Header == nil {
+		err = ErrNotFound
+	}
+	return Sealed{r.Header, r.Payload}, err
+}
+
+// Outgoing gives the manifest of a document that waits for a peer, as it was signed, and what is kept of the document; ErrNotFound if it waits no more.
+func (v *View) Outgoing(hash statement.Hash, peer string) (raw []byte, s Sealed, err error) {
+	r, err := row(v.q.Outgoing(v.ctx, sqlc.OutgoingParams{Peer: peer, Statement: hash[:]}))
+	return r.Raw, Sealed{r.Header, r.Payload}, err
+}
+
 // PutManifest adds a manifest with what is needed to open its document: header is its age header, nil if the document is not
-// kept; salt opens its commitment, 32 bytes, nil at a recipient. A manifest with a header needs its blob in place before. ErrExists if
-// it is there, ErrConflict if the sender gave its id to another manifest.
-func (tx *Tx) PutManifest(s *statement.Signed[statement.Manifest], header, salt []byte) error {
+// kept; salt opens its commitment, 32 bytes, nil at a recipient; payload is its age payload, at most limit.PayloadRow, or nil. A manifest with a
+// header and without a payload needs its blob in place before. ErrExists if it is there, ErrConflict if the sender gave its id to another manifest.
+func (tx *Tx) PutManifest(s *statement.Signed[statement.Manifest], header, salt, payload []byte) error {
+	if len(payload) > limit.PayloadRow {
+		return fmt.Errorf("put manifest %s: a payload of %d bytes is for a blob", s.Hash.Short(), len(payload))
+	}
 	if err := tx.putStatement(s.Hash, statement.KindManifest, s.Raw); err != nil {
 		return err
 	}
 	m := s.Terms
 	n, err := tx.q.InsertManifest(tx.ctx, sqlc.InsertManifestParams{Sha256: s.Hash[:], Sender: m.From, ID: m.ID,
-		Created: m.Created.UnixMicro(), Size: m.Content.CiphertextSize, Header: header, Salt: salt})
+		Created: m.Created.UnixMicro(), Size: m.Content.CiphertextSize, Header: header, Salt: salt, Payload: payload})
 	return tx.placed(n, err, "manifest", s.Hash, func() ([]byte, error) {
 		r, err := tx.q.ManifestByID(tx.ctx, sqlc.ManifestByIDParams{Sender: m.From, ID: m.ID})
 		return r.Sha256, err
@@ -150,6 +174,19 @@ func (v *View) Exchange(manifest statement.Hash, to string) (Exchange, error) {
 		return Exchange{}, err
 	}
 	return exchange(r)
+}
+
+// States gives the exchanges of a manifest, sorted by recipient, as far as they differ: manifest, recipient and state.
+func (v *View) States(manifest statement.Hash) ([]Exchange, error) {
+	rows, err := v.q.ExchangesOf(v.ctx, manifest[:])
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Exchange, len(rows))
+	for i, r := range rows {
+		list[i] = Exchange{Manifest: manifest, To: r.Recipient, State: State(r.State)}
+	}
+	return list, nil
 }
 
 // Filter chooses exchanges. Empty fields do not filter. Our outbox is From: us, our inbox is To: us.

@@ -38,7 +38,7 @@ func TestPutTwice(t *testing.T) {
 		name       string
 		put, again func(tx *Tx) error
 	}{
-		{"manifest", func(tx *Tx) error { return tx.PutManifest(m, []byte("h"), nil) }, func(tx *Tx) error { return tx.PutManifest(other, nil, nil) }},
+		{"manifest", func(tx *Tx) error { return tx.PutManifest(m, []byte("h"), nil, nil) }, func(tx *Tx) error { return tx.PutManifest(other, nil, nil, nil) }},
 		{"receipt", func(tx *Tx) error { return tx.PutReceipt(r) }, func(tx *Tx) error { return tx.PutReceipt(otherR) }},
 		{"agreement", func(tx *Tx) error { return tx.PutAgreement(g, someday) }, func(tx *Tx) error { return tx.PutAgreement(otherG, someday) }},
 		{"card", func(tx *Tx) error { return tx.PutCard(c) }, nil}, // package member judges others of the same name
@@ -112,8 +112,8 @@ func TestManifest(t *testing.T) {
 	a := author{t}
 	kept, refused := a.manifest("alpha", id(1), someday, "bravo"), a.manifest("alpha", id(2), someday, "bravo")
 	update(t, db, func(tx *Tx) error {
-		check(t, tx.PutManifest(kept, []byte("header"), []byte("salt")))
-		return tx.PutManifest(refused, nil, nil)
+		check(t, tx.PutManifest(kept, []byte("header"), []byte("salt"), nil))
+		return tx.PutManifest(refused, nil, nil, nil)
 	})
 	view(t, db, func(v *View) error {
 		m, err := v.Manifest(kept.Hash)
@@ -152,7 +152,7 @@ func exchanges(t *testing.T, db *DB, n int) (refs []string) {
 	update(t, db, func(tx *Tx) error {
 		for i := range n {
 			m := a.manifest("alpha", id(i), someday.Add(time.Duration(i/3)*time.Second), "bravo", "charlie")
-			check(t, tx.PutManifest(m, nil, nil))
+			check(t, tx.PutManifest(m, nil, nil, nil))
 			for _, to := range m.Terms.To {
 				check(t, tx.PutExchange(m.Hash, to, Queued, someday))
 				refs = append(refs, "alpha/"+m.Terms.ID+"/"+to)
@@ -234,7 +234,7 @@ func TestFindExchange(t *testing.T) {
 			a.manifest("charlie", id(12), someday, "alpha"),
 			a.manifest("delta", id(13), someday, "alpha"),
 		} {
-			check(t, tx.PutManifest(m, nil, nil))
+			check(t, tx.PutManifest(m, nil, nil, nil))
 			for _, to := range m.Terms.To {
 				check(t, tx.PutExchange(m.Hash, to, Stored, someday))
 			}
@@ -304,7 +304,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("empty outbox due at %v", got)
 	}
 	update(t, db, func(tx *Tx) error {
-		check(t, tx.PutManifest(m, []byte("h"), []byte("s")))
+		check(t, tx.PutManifest(m, []byte("h"), []byte("s"), nil))
 		for _, to := range m.Terms.To {
 			check(t, tx.PutExchange(m.Hash, to, Queued, someday))
 		}
@@ -379,7 +379,7 @@ func TestDueOfAll(t *testing.T) {
 	update(t, db, func(tx *Tx) error {
 		for i := range limit.Page + 1 {
 			m := a.manifest("alpha", id(i), someday, "bravo")
-			check(t, tx.PutManifest(m, nil, nil))
+			check(t, tx.PutManifest(m, nil, nil, nil))
 			check(t, tx.Enqueue(Outgoing{Peer: "bravo", Kind: OutgoingDocument, Statement: m.Hash, Due: someday.Add(time.Duration(i) * time.Second)}))
 			if i == 0 {
 				check(t, tx.Enqueue(Outgoing{Peer: "charlie", Kind: OutgoingDocument, Statement: m.Hash, Due: someday.Add(time.Hour)}))
@@ -389,7 +389,7 @@ func TestDueOfAll(t *testing.T) {
 	})
 	update(t, db, func(tx *Tx) error { // behind all that is small
 		m := a.manifest("alpha", id(limit.Page+2), someday, "bravo")
-		check(t, tx.PutManifest(m, nil, nil))
+		check(t, tx.PutManifest(m, nil, nil, nil))
 		return tx.Enqueue(Outgoing{Peer: "bravo", Kind: OutgoingDocument, Statement: m.Hash, Large: true, Due: someday})
 	})
 	view(t, db, func(v *View) error {

@@ -21,7 +21,7 @@ func FuzzFindExchange(f *testing.F) {
 			a.manifest("alpha", id(12), someday, "bra", "bravo", "charlie"),
 			a.manifest("charlie", id(12), someday, "alpha"),
 		} {
-			check(f, tx.PutManifest(m, nil, nil))
+			check(f, tx.PutManifest(m, nil, nil, nil))
 			for _, to := range m.Terms.To {
 				check(f, tx.PutExchange(m.Hash, to, Stored, someday))
 				all = append(all, Exchange{From: m.Terms.From, ID: m.Terms.ID, To: to})

@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -24,7 +22,6 @@ type Staging struct {
 	name  string
 	file  *os.File
 	size  int64
-	sum   hash.Hash // of a file that Begin has given
 	// What follows is of a file that Resume has given.
 	partial *durable.Partial
 	notes   *os.File
@@ -40,14 +37,6 @@ func (b *Blobs) Stage(name string) (*Staging, error) {
 	return b.stage(name, func(s *Staging) (err error) {
 		s.size, err = s.file.Seek(0, io.SeekEnd)
 		return err
-	})
-}
-
-// Begin is Stage for a file that is not worth going on with: it begins anew, and is hashed on the way.
-func (b *Blobs) Begin(name string) (*Staging, error) {
-	return b.stage(name, func(s *Staging) error {
-		s.sum = sha256.New()
-		return s.file.Truncate(0)
 	})
 }
 
@@ -105,11 +94,8 @@ func (s *Staging) Size() int64 {
 	return s.size
 }
 
-// Sum is the SHA-256 of what is there, if Begin or Resume has given the file.
+// Sum is the SHA-256 of what is there, if Resume has given the file.
 func (s *Staging) Sum() statement.Hash {
-	if s.sum != nil {
-		return statement.Hash(s.sum.Sum(nil))
-	}
 	return statement.Hash(s.partial.Sum())
 }
 
@@ -120,9 +106,6 @@ func (s *Staging) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.WriteAt(p, s.size)
 	s.size += int64(n)
-	if s.sum != nil {
-		s.sum.Write(p[:n])
-	}
 	return n, err
 }
 

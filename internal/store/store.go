@@ -3,7 +3,7 @@
 // There is one way to change state:
 //
 //	err := db.Update(ctx, func(tx *store.Tx) error {
-//		if err := tx.PutManifest(m, header, salt); err != nil {
+//		if err := tx.PutManifest(m, header, salt, nil); err != nil {
 //			return err
 //		}
 //		…

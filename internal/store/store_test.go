@@ -239,7 +239,7 @@ func TestUpdateAllOrNothing(t *testing.T) {
 	update(t, db, record)
 	m := a.manifest("alpha", id(1), someday, "bravo")
 	change := func(tx *Tx) error {
-		check(t, tx.PutManifest(m, []byte("header"), []byte("salt")))
+		check(t, tx.PutManifest(m, []byte("header"), []byte("salt"), nil))
 		check(t, tx.PutExchange(m.Hash, "bravo", Queued, someday))
 		_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: someday, Manifest: m.Hash})
 		check(t, err)
@@ -464,7 +464,7 @@ func TestRecordReleasedCommitsToSalt(t *testing.T) {
 	event := statement.Event{Kind: statement.EventReleased, Time: someday, Manifest: m.Hash}
 	wantErr(t, "release without manifest", db.Update(t.Context(), func(tx *Tx) error { _, err := tx.Record(event); return err }), ErrNotFound)
 	update(t, db, func(tx *Tx) error {
-		check(t, tx.PutManifest(m, []byte("header"), []byte("salty")))
+		check(t, tx.PutManifest(m, []byte("header"), []byte("salty"), nil))
 		_, err := tx.Record(event)
 		return err
 	})

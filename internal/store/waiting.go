@@ -187,10 +187,13 @@ func (tx *Tx) EndWaiting(hash statement.Hash, state State) error {
 	return nil
 }
 
-// Kept tells whether the payload under that hash is one that can be opened: that of a manifest or of a release that waits, whose age
-// header is here.
+// Kept tells whether the blob under that hash is one that can be opened: that of a manifest or of a release that waits, whose age
+// header is here, and whose payload is not here, too.
 func (v *View) Kept(hash statement.Hash) (bool, error) {
-	_, err := v.Header(hash)
+	s, err := v.Sealed(hash)
+	if err == nil && s.Payload != nil {
+		return false, nil
+	}
 	if errors.Is(err, ErrNotFound) {
 		var r sqlc.Waiting
 		if r, err = row(v.q.Waiting(v.ctx, hash[:])); err == nil && r.Header == nil {

@@ -257,13 +257,16 @@ func (w *world) checkCut() error {
 
 // checkHeld looks at one disk. That a document is settled, checkNew wants to see in the end.
 func (w *world) checkHeld(member string, d *disk) error {
-	rows, err := d.rows(`SELECT sender || '/' || id, lower(hex(sha256)) FROM manifest`)
+	rows, err := d.rows(`SELECT sender || '/' || id, CASE WHEN payload IS NULL THEN lower(hex(sha256)) ELSE '' END FROM manifest`)
 	if err != nil {
 		return err
 	}
 	held := map[string]bool{}
 	for _, r := range rows {
 		held[r[0]] = true
+		if r[1] == "" {
+			continue // its payload stands in the row
+		}
 		if _, err := os.Stat(filepath.Join(d.home, "blobs", r[1][:2], r[1])); err != nil {
 			return fmt.Errorf("%s has a row and no blob: %w", r[0], err)
 		}

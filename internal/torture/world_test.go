@@ -173,13 +173,15 @@ func (w *world) compose(from string, size int) *sending {
 	return s
 }
 
-// size is that of the next document: mostly small.
+// size is that of the next document: half of them are so small that they have no file.
 func (w *world) size() int {
 	switch n := w.random.IntN(20); {
 	case n == 0:
 		return 1<<20 + w.random.IntN(1<<20)
 	case n < 4:
 		return 64<<10 + w.random.IntN(256<<10)
+	case n < 10:
+		return limit.PayloadRow + w.random.IntN(16<<10)
 	}
 	return 1 + w.random.IntN(8<<10)
 }

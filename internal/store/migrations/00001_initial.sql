@@ -43,8 +43,9 @@ CREATE TABLE agreement (
     UNIQUE (name, version)
 );
 
--- header is the age header: without it the blob cannot be opened. It is NULL where nothing was kept, as for a refused document.
--- salt opens the content commitment and is the sender's alone.
+-- header is the age header: without it the payload cannot be opened. It is NULL where nothing was kept, as for a refused document.
+-- salt opens the content commitment and is the sender's alone. payload is the payload of a small document, which saves a file and the waits for
+-- it; where it is NULL and header is not, the payload is a blob.
 CREATE TABLE manifest (
     sha256  BYTEA  NOT NULL PRIMARY KEY REFERENCES statement (sha256),
     sender  TEXT   NOT NULL,
@@ -53,6 +54,7 @@ CREATE TABLE manifest (
     size    BIGINT NOT NULL,
     header  BYTEA,
     salt    BYTEA,
+    payload BYTEA,
     UNIQUE (sender, id)
 );
 CREATE INDEX manifest_by_time ON manifest (created, sha256);

@@ -1,5 +1,5 @@
 -- name: InsertManifest :execrows
-INSERT INTO manifest (sha256, sender, id, created, size, header, salt) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING;
+INSERT INTO manifest (sha256, sender, id, created, size, header, salt, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING;
 
 -- name: Manifest :one
 SELECT m.sha256, m.sender, m.id, m.created, m.size, s.raw FROM manifest m JOIN statement s ON s.sha256 = m.sha256 WHERE m.sha256 = $1;
@@ -11,6 +11,15 @@ WHERE m.sender = $1 AND m.id = $2;
 -- name: Header :one
 SELECT header FROM manifest WHERE sha256 = $1;
 
+-- What the document of a manifest is, apart from the manifest.
+-- name: Sealed :one
+SELECT header, payload FROM manifest WHERE sha256 = $1;
+
+-- What is needed to deliver a document, if it still waits for that.
+-- name: Outgoing :one
+SELECT s.raw, m.header, m.payload FROM outbox o JOIN manifest m ON m.sha256 = o.statement JOIN statement s ON s.sha256 = o.statement
+WHERE o.peer = $1 AND o.kind = 'document' AND o.statement = $2;
+
 -- name: Salt :one
 SELECT salt FROM manifest WHERE sha256 = $1;
 
@@ -19,7 +28,7 @@ SELECT CAST(COALESCE(SUM(size + length(header) + CAST(sqlc.arg(extra) AS BIGINT)
 WHERE sender = sqlc.arg(sender) AND length(header) IS NOT NULL;
 
 -- name: ManifestRow :one
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 = $1;
+SELECT sha256, sender, id, created, size, header, salt, payload FROM manifest WHERE sha256 = $1;
 
 -- Every hash that a row about exchanges names as its manifest, whether there is one or not, and what leaves are about.
 -- name: CasesFrom :many

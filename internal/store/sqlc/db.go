@@ -273,6 +273,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.outboxOfStmt, err = db.PrepareContext(ctx, outboxOf); err != nil {
 		return nil, fmt.Errorf("error preparing query OutboxOf: %w", err)
 	}
+	if q.outgoingStmt, err = db.PrepareContext(ctx, outgoing); err != nil {
+		return nil, fmt.Errorf("error preparing query Outgoing: %w", err)
+	}
 	if q.privateStmt, err = db.PrepareContext(ctx, private); err != nil {
 		return nil, fmt.Errorf("error preparing query Private: %w", err)
 	}
@@ -320,6 +323,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.saltStmt, err = db.PrepareContext(ctx, salt); err != nil {
 		return nil, fmt.Errorf("error preparing query Salt: %w", err)
+	}
+	if q.sealedStmt, err = db.PrepareContext(ctx, sealed); err != nil {
+		return nil, fmt.Errorf("error preparing query Sealed: %w", err)
 	}
 	if q.setProposalStmt, err = db.PrepareContext(ctx, setProposal); err != nil {
 		return nil, fmt.Errorf("error preparing query SetProposal: %w", err)
@@ -783,6 +789,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing outboxOfStmt: %w", cerr)
 		}
 	}
+	if q.outgoingStmt != nil {
+		if cerr := q.outgoingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing outgoingStmt: %w", cerr)
+		}
+	}
 	if q.privateStmt != nil {
 		if cerr := q.privateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing privateStmt: %w", cerr)
@@ -861,6 +872,11 @@ func (q *Queries) Close() error {
 	if q.saltStmt != nil {
 		if cerr := q.saltStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saltStmt: %w", cerr)
+		}
+	}
+	if q.sealedStmt != nil {
+		if cerr := q.sealedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sealedStmt: %w", cerr)
 		}
 	}
 	if q.setProposalStmt != nil {
@@ -1055,6 +1071,7 @@ type Queries struct {
 	outboxDepthsStmt           *sql.Stmt
 	outboxFromStmt             *sql.Stmt
 	outboxOfStmt               *sql.Stmt
+	outgoingStmt               *sql.Stmt
 	privateStmt                *sql.Stmt
 	privateAfterStmt           *sql.Stmt
 	privateFieldStmt           *sql.Stmt
@@ -1071,6 +1088,7 @@ type Queries struct {
 	reconciliationsFromStmt    *sql.Stmt
 	retryStmt                  *sql.Stmt
 	saltStmt                   *sql.Stmt
+	sealedStmt                 *sql.Stmt
 	setProposalStmt            *sql.Stmt
 	setStateStmt               *sql.Stmt
 	sizeStmt                   *sql.Stmt
@@ -1174,6 +1192,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		outboxDepthsStmt:           q.outboxDepthsStmt,
 		outboxFromStmt:             q.outboxFromStmt,
 		outboxOfStmt:               q.outboxOfStmt,
+		outgoingStmt:               q.outgoingStmt,
 		privateStmt:                q.privateStmt,
 		privateAfterStmt:           q.privateAfterStmt,
 		privateFieldStmt:           q.privateFieldStmt,
@@ -1190,6 +1209,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		reconciliationsFromStmt:    q.reconciliationsFromStmt,
 		retryStmt:                  q.retryStmt,
 		saltStmt:                   q.saltStmt,
+		sealedStmt:                 q.sealedStmt,
 		setProposalStmt:            q.setProposalStmt,
 		setStateStmt:               q.setStateStmt,
 		sizeStmt:                   q.sizeStmt,

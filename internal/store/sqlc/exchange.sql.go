@@ -494,7 +494,7 @@ func (q *Queries) InsertExchange(ctx context.Context, arg InsertExchangeParams) 
 }
 
 const insertManifest = `-- name: InsertManifest :execrows
-INSERT INTO manifest (sha256, sender, id, created, size, header, salt) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+INSERT INTO manifest (sha256, sender, id, created, size, header, salt, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
 `
 
 type InsertManifestParams struct {
@@ -505,6 +505,7 @@ type InsertManifestParams struct {
 	Size    int64
 	Header  []byte
 	Salt    []byte
+	Payload []byte
 }
 
 func (q *Queries) InsertManifest(ctx context.Context, arg InsertManifestParams) (int64, error) {
@@ -516,6 +517,7 @@ func (q *Queries) InsertManifest(ctx context.Context, arg InsertManifestParams) 
 		arg.Size,
 		arg.Header,
 		arg.Salt,
+		arg.Payload,
 	)
 	if err != nil {
 		return 0, err
@@ -608,7 +610,7 @@ func (q *Queries) ManifestByID(ctx context.Context, arg ManifestByIDParams) (Man
 }
 
 const manifestRow = `-- name: ManifestRow :one
-SELECT sha256, sender, id, created, size, header, salt FROM manifest WHERE sha256 = $1
+SELECT sha256, sender, id, created, size, header, salt, payload FROM manifest WHERE sha256 = $1
 `
 
 func (q *Queries) ManifestRow(ctx context.Context, sha256 []byte) (Manifest, error) {
@@ -622,6 +624,7 @@ func (q *Queries) ManifestRow(ctx context.Context, sha256 []byte) (Manifest, err
 		&i.Size,
 		&i.Header,
 		&i.Salt,
+		&i.Payload,
 	)
 	return i, err
 }
@@ -676,6 +679,30 @@ func (q *Queries) ManifestsBetween(ctx context.Context, arg ManifestsBetweenPara
 		return nil, err
 	}
 	return items, nil
+}
+
+const outgoing = `-- name: Outgoing :one
+SELECT s.raw, m.header, m.payload FROM outbox o JOIN manifest m ON m.sha256 = o.statement JOIN statement s ON s.sha256 = o.statement
+WHERE o.peer = $1 AND o.kind = 'document' AND o.statement = $2
+`
+
+type OutgoingParams struct {
+	Peer      string
+	Statement []byte
+}
+
+type OutgoingRow struct {
+	Raw     []byte
+	Header  []byte
+	Payload []byte
+}
+
+// What is needed to deliver a document, if it still waits for that.
+func (q *Queries) Outgoing(ctx context.Context, arg OutgoingParams) (OutgoingRow, error) {
+	row := q.queryRow(ctx, q.outgoingStmt, outgoing, arg.Peer, arg.Statement)
+	var i OutgoingRow
+	err := row.Scan(&i.Raw, &i.Header, &i.Payload)
+	return i, err
 }
 
 const receipt = `-- name: Receipt :one
@@ -785,6 +812,23 @@ func (q *Queries) Salt(ctx context.Context, sha256 []byte) ([]byte, error) {
 	var salt []byte
 	err := row.Scan(&salt)
 	return salt, err
+}
+
+const sealed = `-- name: Sealed :one
+SELECT header, payload FROM manifest WHERE sha256 = $1
+`
+
+type SealedRow struct {
+	Header  []byte
+	Payload []byte
+}
+
+// What the document of a manifest is, apart from the manifest.
+func (q *Queries) Sealed(ctx context.Context, sha256 []byte) (SealedRow, error) {
+	row := q.queryRow(ctx, q.sealedStmt, sealed, sha256)
+	var i SealedRow
+	err := row.Scan(&i.Header, &i.Payload)
+	return i, err
 }
 
 const setState = `-- name: SetState :execrows

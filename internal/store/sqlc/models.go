@@ -72,6 +72,7 @@ type Manifest struct {
 	Size    int64
 	Header  []byte
 	Salt    []byte
+	Payload []byte
 }
 
 type Notice struct {
