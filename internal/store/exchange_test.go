@@ -467,7 +467,7 @@ func TestIndexes(t *testing.T) {
 // planOf gives the steps in which SQLite would answer a query.
 func planOf(t *testing.T, db *DB, query string) (plan []string) {
 	t.Helper()
-	rows, err := db.writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "x")
+	rows, err := db.writes.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "x")
 	check(t, err)
 	defer rows.Close()
 	for rows.Next() {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -61,7 +60,9 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("wait for the database: %w", err)
 	}
 	u := &turn{ctx: context.WithoutCancel(ctx), fn: fn, done: make(chan struct{})}
-	db.group.add(u, db.write)
+	if db.group.add(u) {
+		db.lead()
+	}
 	select {
 	case <-u.done:
 	case <-ctx.Done():
@@ -76,15 +77,14 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 	return u.err
 }
 
-// add queues an update, and starts write if nobody writes.
-func (g *group) add(u *turn, write func()) {
+// add queues an update, and tells its caller to lead if nobody writes.
+func (g *group) add(u *turn) (lead bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, u)
-	if !g.running {
-		g.running = true
-		go write()
-	}
+	lead = !g.running
+	g.running = true
+	return lead
 }
 
 // next gives those that share the next commit, in the order in which they came; none if nobody waits, and then writing ends.
@@ -101,25 +101,39 @@ func (g *group) next() []*turn {
 	return batch
 }
 
-// write runs what waits until nothing does.
-func (db *DB) write() {
-	for batch := db.group.next(); len(batch) > 0; batch = db.group.next() {
-		var began []*turn
-		for _, u := range batch {
-			if u.taken.CompareAndSwap(false, true) {
-				began = append(began, u)
-			}
+// lead runs one batch, in which the caller's own update is, so that an update that is alone costs no goroutine. What came meanwhile is left
+// to another one, because the caller has its answer.
+func (db *DB) lead() {
+	db.together(db.group.next())
+	if batch := db.group.next(); len(batch) > 0 {
+		go db.write(batch)
+	}
+}
+
+// write runs a batch, and then what waits until nothing does.
+func (db *DB) write(batch []*turn) {
+	for ; len(batch) > 0; batch = db.group.next() {
+		db.together(batch)
+	}
+}
+
+// together runs a batch, but for those who wait no more, and tells each how it went.
+func (db *DB) together(batch []*turn) {
+	var began []*turn
+	for _, u := range batch {
+		if u.taken.CompareAndSwap(false, true) {
+			began = append(began, u)
 		}
-		if len(began) == 0 {
-			continue
+	}
+	if len(began) == 0 {
+		return
+	}
+	err := db.commit(began)
+	for _, u := range began {
+		if err != nil {
+			u.err = err
 		}
-		err := db.commit(began)
-		for _, u := range began {
-			if err != nil {
-				u.err = err
-			}
-			close(u.done)
-		}
+		close(u.done)
 	}
 }
 
@@ -128,13 +142,16 @@ func (db *DB) commit(batch []*turn) (err error) {
 	if err := db.failed.Load(); err != nil {
 		return restartNeeded(*err)
 	}
-	ctx := context.Background()
-	tx, err := db.writer.BeginTx(ctx, nil)
-	if err != nil {
+	s := db.writes
+	if err := s.do("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin updating the database: %w", explain(err))
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	q := db.writes.WithTx(tx)
+	committed := false
+	defer func() {
+		if !committed {
+			_ = s.do("ROLLBACK") // fails where SQLite has undone it already
+		}
+	}()
 	changed := false
 	statements := false
 	defer func() { // also after an error: nobody knows what the disk has
@@ -144,13 +161,14 @@ func (db *DB) commit(batch []*turn) (err error) {
 	}()
 	for _, u := range batch {
 		run := func() {
-			tx := &Tx{View: View{q: q, ctx: u.ctx}}
+			tx := &Tx{View: View{q: s.q, ctx: u.ctx}}
 			u.run(tx)
+			tx.q = nil // whoever kept it changes nothing
 			statements = statements || tx.statements
 		}
 		if len(batch) == 1 {
 			run()
-		} else if err := apart(ctx, tx, u, run); err != nil {
+		} else if err := apart(s, u, run); err != nil {
 			return err
 		}
 		changed = changed || u.err == nil && u.panic == nil
@@ -158,7 +176,9 @@ func (db *DB) commit(batch []*turn) (err error) {
 	if !changed {
 		return nil
 	}
-	if err := crash.Step(crash.DatabaseCommit, db.timed(tx.Commit)); err != nil {
+	err = crash.Step(crash.DatabaseCommit, db.timed(func() error { return s.do("COMMIT") }))
+	committed = err == nil
+	if err != nil {
 		if isIO(err) {
 			// After a failed fsync the kernel may have dropped the pages, and asking again would report success.
 			db.failed.CompareAndSwap(nil, &err)
@@ -177,17 +197,17 @@ func (u *turn) run(tx *Tx) {
 
 // apart runs one update of several inside a savepoint, so that it alone is undone if it fails. The error is the whole batch's: some errors,
 // such as a full disk, have SQLite undo the whole transaction, and then what follows would no longer be part of any.
-func apart(ctx context.Context, tx *sql.Tx, u *turn, run func()) error {
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT apart"); err != nil {
+func apart(s *session, u *turn, run func()) error {
+	if err := s.do("SAVEPOINT apart"); err != nil {
 		return fmt.Errorf("begin updating the database: %w", explain(err))
 	}
 	run()
 	if u.err != nil || u.panic != nil {
-		if _, err := tx.ExecContext(ctx, "ROLLBACK TO apart"); err != nil {
+		if err := s.do("ROLLBACK TO apart"); err != nil {
 			return fault.New(fault.Transient, "free some space if the disk is full, and try again", "an update that shared the commit failed, and took the others with it: %w", errors.Join(u.err, err))
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "RELEASE apart"); err != nil {
+	if err := s.do("RELEASE apart"); err != nil {
 		return fmt.Errorf("update the database: %w", explain(err))
 	}
 	return nil

@@ -65,7 +65,7 @@ func TestSharedCommitThatFailsIsEverybodys(t *testing.T) {
 	t.Parallel()
 	db := open(t, t.TempDir())
 	// What is put into the outbox makes the commit fail, and nothing before it.
-	_, err := db.writer.Exec("CREATE TABLE later (n BYTEA REFERENCES statement (sha256) DEFERRABLE INITIALLY DEFERRED); CREATE TRIGGER late AFTER INSERT ON outbox BEGIN INSERT INTO later VALUES (x'00'); END")
+	_, err := db.writes.conn.ExecContext(t.Context(), "CREATE TABLE later (n BYTEA REFERENCES statement (sha256) DEFERRABLE INITIALLY DEFERRED); CREATE TRIGGER late AFTER INSERT ON outbox BEGIN INSERT INTO later VALUES (x'00'); END")
 	check(t, err)
 	errs, _ := together(t, db,
 		record,

@@ -21,7 +21,6 @@ import (
 	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
-	"entente.example/internal/store/sqlc"
 )
 
 //go:embed migrations/*.sql
@@ -66,14 +65,13 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 	if db.reader, err = sql.Open("sqlite", dsn(path, readerOptions)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.writer.Close())
 	}
-	db.reader.SetMaxOpenConns(readers)
-	db.reader.SetMaxIdleConns(readers)
+	db.read()
 	err = db.migrate(ctx)
 	if err == nil {
-		db.writes, err = sqlc.Prepare(ctx, db.writer)
+		db.writes, err = newSession(ctx, db.writer)
 	}
 	if err == nil {
-		db.reads, err = sqlc.Prepare(ctx, db.reader)
+		err = db.writes.prepareAll(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, explain(err)), db.Close())
@@ -92,8 +90,8 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	reader.SetMaxOpenConns(readers)
 	db := &DB{reader: reader, changes: changes(path)}
+	db.read()
 	have, want, err := db.versions(ctx)
 	switch {
 	case err != nil:
@@ -104,7 +102,7 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 		err = newer(have, want)
 	}
 	if err == nil {
-		if db.reads, err = sqlc.Prepare(ctx, reader); err != nil {
+		if err = db.views.prepareAll(ctx); err != nil {
 			err = fmt.Errorf("open %s: %w", path, explain(err))
 		}
 	}
@@ -112,6 +110,13 @@ func OpenReader(ctx context.Context, dir string) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// read makes the views, and leaves one connection for whoever asks outside of them.
+func (db *DB) read() {
+	db.reader.SetMaxOpenConns(readers + 1)
+	db.reader.SetMaxIdleConns(1)
+	db.views = newSessions(db.reader)
 }
 
 // changes gives the counter of a database's statements, which all that this process opens of it share.

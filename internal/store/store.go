@@ -25,7 +25,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,33 +48,29 @@ var (
 
 // DB is an open database. It may be used concurrently.
 type DB struct {
-	writer *sql.DB // one connection, which only write uses after Open; nil if read-only
-	reader *sql.DB
-	group  group // of updates that wait for their turn
-	// The queries, prepared once on each connection: parsing them each time takes longer than running them.
-	writes, reads *sqlc.Queries
-	changes       *atomic.Int64         // see Changes
-	failed        atomic.Pointer[error] // a commit's I/O error, after which nothing is known about the disk
-	committed     func(time.Duration)   // told of every commit, see Observe; or nil
+	writer    *sql.DB  // one connection; nil if read-only
+	writes    *session // that connection after Open, which only commit uses
+	reader    *sql.DB
+	views     *sessions             // of reader
+	group     group                 // of updates that wait for their turn
+	changes   *atomic.Int64         // see Changes
+	failed    atomic.Pointer[error] // a commit's I/O error, after which nothing is known about the disk
+	committed func(time.Duration)   // told of every commit, see Observe; or nil
 }
 
-// Close waits for running transactions and closes the database.
+// Close waits for running updates and closes the database.
 func (db *DB) Close() error {
-	err := shut(db.reads, db.reader)
+	err := db.views.close()
 	db.group.rest()
+	if db.writes != nil {
+		err = errors.Join(err, db.writes.drop())
+	}
 	if db.writer != nil {
 		// Last, because SQLite then folds the write-ahead log into the database file. If the program dies before that,
 		// the next one to open the database does it.
-		err = errors.Join(err, shut(db.writes, db.writer))
+		err = errors.Join(err, db.writer.Close())
 	}
 	return err
-}
-
-func shut(q *sqlc.Queries, pool *sql.DB) error {
-	if q != nil {
-		return errors.Join(q.Close(), pool.Close())
-	}
-	return pool.Close()
 }
 
 // Changes is a number that changes whenever this process may have changed Generation, which costs no query. It is otherwise without meaning.
@@ -100,29 +95,14 @@ type Tx struct {
 
 // View runs fn on a consistent picture of the database. It neither blocks updates nor is blocked by them, but as long as it
 // runs SQLite cannot shorten its write-ahead log, so a long reader goes page by page in several views. It returns fn's error.
+// When ctx ends, the question that is being answered is finished, and the next one fails.
 func (db *DB) View(ctx context.Context, fn func(*View) error) error {
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("begin reading the database: %w", explain(err))
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	return fn(&View{q: db.reads.WithTx(tx), ctx: ctx})
+	return db.views.view(ctx, false, fn)
 }
 
-// LongView is View for whoever asks very many questions. It prepares the queries for this one transaction, which takes some
-// milliseconds; a View takes a little memory for each question, and gives none of it back before it ends.
+// LongView is View for whoever asks questions that take long: it also stops within one.
 func (db *DB) LongView(ctx context.Context, fn func(*View) error) (err error) {
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("begin reading the database: %w", explain(err))
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	q, err := sqlc.Prepare(ctx, tx)
-	if err != nil {
-		return fmt.Errorf("begin reading the database: %w", explain(err))
-	}
-	defer func() { err = errors.Join(err, q.Close()) }()
-	return fn(&View{q: q, ctx: ctx})
+	return db.views.view(ctx, true, fn)
 }
 
 // row turns the library's sentinel into ours.

@@ -116,8 +116,8 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	var mode, sync string
-	check(t, db.writer.QueryRow("PRAGMA journal_mode").Scan(&mode))
-	check(t, db.writer.QueryRow("PRAGMA synchronous").Scan(&sync))
+	check(t, db.writes.conn.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
+	check(t, db.writes.conn.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&sync))
 	if mode != "wal" || sync != "2" {
 		t.Errorf("journal mode %s, synchronous %s", mode, sync)
 	}
@@ -171,7 +171,7 @@ func TestOpenRefuses(t *testing.T) {
 
 		dir = t.TempDir()
 		db := open(t, dir)
-		_, err = db.writer.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
+		_, err = db.writes.conn.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
 		check(t, err)
 		check(t, db.Close())
 		if _, err := openAt(t.Context(), dir); fault.KindOf(err) != fault.Conflict || !strings.Contains(err.Error(), "newer") || fault.Hint(err) == "" {
