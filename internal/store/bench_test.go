@@ -84,7 +84,7 @@ func (tr *traffic) release(b *testing.B, tx *Tx) {
 	now := someday.Add(time.Duration(tr.n) * time.Millisecond)
 	m.Terms.Created = now
 	tr.n++
-	check(b, tx.PutManifest(&m, tr.sealed[0], tr.sealed[1]))
+	check(b, tx.PutManifest(&m, tr.sealed[0], tr.sealed[1], nil))
 	check(b, tx.PutExchange(m.Hash, "bravo", Queued, now))
 	check(b, tx.Enqueue(Outgoing{Peer: "bravo", Kind: OutgoingDocument, Statement: m.Hash, Due: now}))
 	_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: m.Terms.To,
