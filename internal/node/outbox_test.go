@@ -94,7 +94,7 @@ func TestUnconfirmed(t *testing.T) {
 	}}
 	w.play("bravo", bravo)
 	w.start("alpha")
-	ref := w.send("alpha", submission("bravo"), []byte("a document"))[0]
+	ref := w.send("alpha", submission("bravo"), random(40_000))[0] // too large to follow its offer
 	w.await("alpha", ref, "delivering")
 	silent <- true
 	w.await("alpha", ref, "unconfirmed")
@@ -105,7 +105,7 @@ func TestUnconfirmed(t *testing.T) {
 	w.await("alpha", ref, "expired")
 
 	// One that is cancelled while the recipient has it: the attempt ends at once.
-	ref = w.send("alpha", submission("bravo"), []byte("another"))[0]
+	ref = w.send("alpha", submission("bravo"), random(40_000))[0]
 	w.await("alpha", ref, "delivering")
 	if _, err := w.cancel("alpha", ref, "in the middle"); err != nil {
 		t.Fatal(err)
