@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -43,8 +44,13 @@ const mostSlot = 16 << 10
 //	CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 //	5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
 func (h head) String() string {
-	body := fmt.Sprintf("%s\n%s\n%d\n%s\n%s", headLine, h.Log, h.Tree.N, base64.StdEncoding.EncodeToString(h.Tree.Hash[:]), h.Note)
-	return body + fmt.Sprintf("%x\n", sha256.Sum256([]byte(body)))
+	b := make([]byte, 0, 256+len(h.Note))
+	b = append(b, headLine+"\n"+h.Log+"\n"...)
+	b = append(strconv.AppendInt(b, h.Tree.N, 10), '\n')
+	b = append(base64.StdEncoding.AppendEncode(b, h.Tree.Hash[:]), '\n')
+	b = append(b, h.Note...)
+	sum := sha256.Sum256(b)
+	return string(append(hex.AppendEncode(b, sum[:]), '\n'))
 }
 
 // parseHead reads a slot. It must be its own rendering, so that every changed byte is found.
@@ -80,6 +86,7 @@ func parseHead(b []byte) (head, error) {
 type slots struct {
 	dir  string
 	head [2]head
+	size [2]int   // of the file, if the slot is sound
 	err  [2]error // why a slot is not sound; fs.ErrNotExist if it is not there
 	sync func(*os.File) error
 	step string // what writing one is called in package crash
@@ -90,22 +97,23 @@ func slotName(i int) string { return "log-" + strconv.Itoa(i) }
 func readSlots(dir string) (s slots) {
 	s.dir, s.sync, s.step = dir, (*os.File).Sync, crash.HeadWrite
 	for i := range s.head {
-		s.head[i], s.err[i] = readSlot(filepath.Join(dir, slotName(i)))
+		s.head[i], s.size[i], s.err[i] = readSlot(filepath.Join(dir, slotName(i)))
 	}
 	return s
 }
 
-// readSlot reads at most a little more than a slot may have.
-func readSlot(path string) (head, error) {
+// readSlot reads at most a little more than a slot may have, and tells how much that is.
+func readSlot(path string) (head, int, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return head{}, err
+		return head{}, 0, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, mostSlot+1))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return head{}, fmt.Errorf("read head: %w", err)
+		return head{}, 0, fmt.Errorf("read head: %w", err)
 	}
-	return parseHead(b)
+	h, err := parseHead(b)
+	return h, len(b), err
 }
 
 // readSlotsBeside reads the slots beside a process that may be writing them: a slot that is not sound gets another chance.
@@ -159,7 +167,7 @@ func (s *slots) write(i int, h head) error {
 	}
 	text := h.String()
 	_, err = f.WriteAt([]byte(text), 0)
-	if err == nil {
+	if err == nil && (s.err[i] != nil || s.size[i] != len(text)) { // usually the size has as many digits as before
 		err = f.Truncate(int64(len(text)))
 	}
 	if err == nil {
@@ -173,7 +181,7 @@ func (s *slots) write(i int, h head) error {
 			return fmt.Errorf("write head: %w: %w", errDoubtful, err)
 		}
 	}
-	s.head[i], s.err[i] = h, nil
+	s.head[i], s.size[i], s.err[i] = h, len(text), nil
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,21 +169,24 @@ type state struct {
 
 func (l *Log) state(ctx context.Context, headSize int64, signed bool) (s state, err error) {
 	err = l.db.View(ctx, func(v *store.View) error {
-		if s.tree, err = v.Root(); err != nil {
+		size, err := v.Size()
+		if err != nil {
 			return missing(err)
 		}
-		if headSize <= s.tree.N {
-			s.atHead.N = headSize
-			if s.atHead.Hash, err = tlog.TreeHash(headSize, v.Hashes()); err != nil {
-				return missing(err)
-			}
+		t, err := trees(v.Hashes(), size, min(headSize, size))
+		if err != nil {
+			return missing(err)
+		}
+		s.tree = t[0]
+		if headSize <= size {
+			s.atHead = t[1]
 		}
 		if !signed {
 			return nil
 		}
 		_, s.raw, err = v.Checkpoint()
 		if errors.Is(err, store.ErrNotFound) {
-			s.raw, err = nil, nil
+			s.raw = nil
 			return nil
 		}
 		if err != nil {
@@ -196,6 +200,43 @@ func (l *Log) state(ctx context.Context, headSize int64, signed bool) (s state, 
 		return nil
 	})
 	return s, err
+}
+
+// trees gives the tree at several sizes. They share most of their hashes, so each is read once and all at the same time: a round takes longer to
+// ask the database than to compute.
+func trees(r tlog.HashReader, sizes ...int64) ([]tlog.Tree, error) {
+	var need []int64
+	note := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		need = append(need, indexes...)
+		return make([]tlog.Hash, len(indexes)), nil
+	})
+	for _, n := range sizes {
+		if _, err := tlog.TreeHash(n, note); err != nil { // it asks for all that it needs before it computes
+			return nil, err
+		}
+	}
+	slices.Sort(need)
+	need = slices.Compact(need)
+	found, err := r.ReadHashes(need)
+	if err != nil {
+		return nil, err
+	}
+	recall := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		hashes := make([]tlog.Hash, len(indexes))
+		for i, index := range indexes {
+			at, _ := slices.BinarySearch(need, index)
+			hashes[i] = found[at]
+		}
+		return hashes, nil
+	})
+	list := make([]tlog.Tree, len(sizes))
+	for i, n := range sizes {
+		list[i].N = n
+		if list[i].Hash, err = tlog.TreeHash(n, recall); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // missing judges an error of computing a root: hashes that are not there are damage, anything else may pass.

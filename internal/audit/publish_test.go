@@ -370,3 +370,52 @@ func FuzzParseHead(f *testing.F) {
 		}
 	})
 }
+
+// TestTrees compares the trees of all pairs of sizes with what package tlog says of each, and counts how often the hashes are asked for.
+func TestTrees(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.add(40)
+	check(t, b.db.View(t.Context(), func(v *store.View) error {
+		for n := range int64(41) {
+			for m := range n + 1 {
+				asked := 0
+				got, err := trees(tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+					asked++
+					return v.Hashes().ReadHashes(indexes)
+				}), n, m)
+				if err != nil {
+					return err
+				}
+				for i, size := range []int64{n, m} {
+					want, err := tlog.TreeHash(size, v.Hashes())
+					if err != nil {
+						return err
+					}
+					if got[i] != (tlog.Tree{N: size, Hash: want}) || asked != 1 {
+						t.Fatalf("%d and %d leaves: %v, asked %d times", n, m, got, asked)
+					}
+				}
+			}
+		}
+		_, err := trees(v.Hashes(), 41, 3)
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a tree that is not there: %v", err)
+		}
+		return nil
+	}))
+}
+
+// TestSlotShrinks has a slot hold less than before: nothing of what it held is left behind.
+func TestSlotShrinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, note := range []string{"", "a longer one\n", "short\n", "other\n", ""} {
+		s := readSlots(dir)
+		want := head{Log: "alpha/log/1", Tree: tlog.Tree{N: 7}, Note: []byte(note)}
+		check(t, s.write(0, want))
+		if got := must[[]byte](t)(os.ReadFile(filepath.Join(dir, slotName(0)))); string(got) != want.String() {
+			t.Errorf("it holds %q instead of %q", got, want)
+		}
+	}
+}
