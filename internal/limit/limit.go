@@ -129,6 +129,9 @@ const (
 	// RoundPause is the least pause between two times at which a log that grows is signed and brought to its witnesses. Each takes two nodes some
 	// milliseconds of work, which a busy log shares among all that was recorded meanwhile.
 	RoundPause = 50 * time.Millisecond
+	// RoundPauseMost is that pause when the log has been growing for a while and nobody waits for co-signatures: at RoundPause rounds take a quarter
+	// of a busy processor. It is a quarter of the second to which evidence tells since when a leaf was witnessed, see CosignedSpans.
+	RoundPauseMost = 250 * time.Millisecond
 	// WitnessCall bounds one question to a witness.
 	WitnessCall = 10 * time.Second
 	// WitnessLook is how often a node looks whether another program, such as a command beside it, has written to its log.

@@ -198,7 +198,7 @@ func (v *village) round() {
 				v.t.Fatal(err)
 			}
 		}
-		if err := n.rounds.step(ctx, func(context.Context, *link) {}); err != nil {
+		if _, err := n.rounds.step(ctx, func(context.Context, *link) {}); err != nil {
 			v.t.Fatal(err)
 		}
 		for _, l := range n.rounds.links {

@@ -193,7 +193,9 @@ func (n *node) mayExchange(ctx context.Context) error {
 	if err != nil || n.now().Sub(since) <= patience {
 		return err
 	}
-	n.rounds.hurry()
+	waiting, done := context.WithCancel(ctx)
+	defer done()
+	n.rounds.hurry(waiting)
 	timer := time.NewTimer(limit.WitnessHurry)
 	defer timer.Stop()
 	select {

@@ -42,6 +42,8 @@ type rounds struct {
 	ahead   bool          // the witnesses say that our clock is
 	behind  error         // a witness holds more of our log than we do, and that could not be proved yet
 	hurried time.Time     // when everybody is or was last asked because somebody waits; may lie ahead
+	waiting int           // how many wait for a quorum
+	size    int64         // of the largest tree that a step found signed
 }
 
 // link is one witness of our log. What it knows of the witness is guarded by rounds.mu.
@@ -92,11 +94,19 @@ func (r *rounds) wait() <-chan struct{} {
 	return r.reached
 }
 
-// hurry asks everybody now, whoever failed before, because somebody waits for a quorum. That may be a person or a peer who asks again and
-// again, so it is done once in limit.HurryPause: who comes too soon after the last time shares the next one with all others.
-func (r *rounds) hurry() {
+// hurry says that somebody waits for a quorum until ctx ends: meanwhile a round follows the last one after no more than limit.RoundPause. It asks
+// everybody now, whoever failed before. That may be a person or a peer who asks again and again, so this is done once in
+// limit.HurryPause: who comes too soon after the last time shares the next one with all others.
+func (r *rounds) hurry(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.waiting++
+	context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.waiting--
+	})
+	r.nudge()
 	now := time.Now()
 	if r.hurried.After(now) {
 		return // it will be done
@@ -142,29 +152,75 @@ func (r *rounds) run(ctx context.Context) error {
 	heartbeat := time.NewTicker(r.n.heartbeat)
 	defer heartbeat.Stop()
 	r.thin(ctx)
-	var begun time.Time
-	for {
-		if pause := limit.RoundPause - time.Since(begun); pause > 0 {
-			time.AfterFunc(pause, r.nudge)
-		} else {
-			begun = time.Now()
-			if err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) }); err != nil && ctx.Err() == nil {
-				r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
+	var p pace
+	for wanted := true; ; {
+		var due <-chan time.Time
+		if wanted {
+			if left := p.left(time.Now(), r.awaited()); left > 0 {
+				due = time.After(left)
+			} else {
+				begun := time.Now()
+				grew, err := r.step(ctx, func(ctx context.Context, l *link) { links.Go(func() { r.serve(ctx, l) }) })
+				if err != nil && ctx.Err() == nil {
+					r.n.log.Error("cannot bring checkpoints to witnesses", "error", err)
+				}
+				p.ran(begun, grew)
+				wanted = grew // when the pause is over, whether it still grows
+				continue
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-due:
 		case <-r.wake:
+			wanted = true
 		case <-look.C:
+			wanted = true
 			r.save(context.WithoutCancel(ctx), nil, nil)
 		case <-heartbeat.C:
+			wanted = true
 			r.thin(ctx)
 			if _, err := r.n.Log.Renew(ctx); err != nil && ctx.Err() == nil {
 				r.n.log.Error("cannot sign the log again", "error", err)
 			}
 		}
 	}
+}
+
+// pace says how soon one round may follow the other. The first after a rest begins at once, the next limit.RoundPause later; as long as each finds
+// that the log has grown the pauses get longer, up to limit.RoundPauseMost. So who does one thing sees it co-signed at once, and who does
+// many pays for few rounds.
+type pace struct {
+	begun time.Time     // when the last round began
+	grew  bool          // it found that the log had grown
+	pause time.Duration // until the next
+}
+
+// left gives how long the next round has to wait. Who waits for a quorum is not kept longer than by limit.RoundPause.
+func (p *pace) left(now time.Time, awaited bool) time.Duration {
+	pause := p.pause
+	if awaited {
+		pause = min(pause, limit.RoundPause)
+	}
+	return pause - now.Sub(p.begun)
+}
+
+// ran notes when a round began, and whether it found that the log has grown.
+func (p *pace) ran(begun time.Time, grew bool) {
+	if grew && p.grew {
+		p.pause = min(2*p.pause, limit.RoundPauseMost)
+	} else {
+		p.pause = limit.RoundPause
+	}
+	p.begun, p.grew = begun, grew
+}
+
+// awaited tells whether somebody waits for a quorum.
+func (r *rounds) awaited() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting > 0
 }
 
 // thin removes co-signed checkpoints that are not needed any more. A busy log gets several in a second.
@@ -175,40 +231,42 @@ func (r *rounds) thin(ctx context.Context) {
 	}
 }
 
-// step begins a new round if the last one is over and there is a newer checkpoint. start is called for each new witness.
-func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) error {
+// step signs what is new, and begins a new round if the last one is over and there is a newer checkpoint. start is called for each new witness.
+// grew tells whether the log has grown since the last step.
+func (r *rounds) step(ctx context.Context, start func(context.Context, *link)) (grew bool, err error) {
 	h, err := r.n.alliance(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if r.n.Log.Stopped() != nil {
-		return nil // nothing is signed any more, and everybody is told why
+		return false, nil // nothing is signed any more, and everybody is told why
 	}
 	raw, err := r.n.Log.Publish(ctx)
 	if r.unpublished.Store(err != nil && r.n.Log.Stopped() == nil); err != nil {
-		return err
+		return false, err
 	}
 	var known []store.Witness
 	err = r.n.DB.View(ctx, func(v *store.View) error { known, err = v.Witnesses(); return err })
 	if err != nil {
-		return fmt.Errorf("read what is known of witnesses: %w", err)
+		return false, fmt.Errorf("read what is known of witnesses: %w", err)
 	}
 	c, err := checkpoint.Open(raw, r.n.ownLog())
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.quorum = h.Quorum()
+	grew = c.Tree.N > r.size
+	r.size, r.quorum = c.Tree.N, h.Quorum()
 	r.connect(ctx, h, known, start)
 	if r.target != nil && (bytes.Equal(r.target.raw, raw) || !r.over()) {
-		return nil
+		return grew, nil
 	}
 	r.target = &target{raw: raw, tree: c.Tree, at: c.Time}
 	for _, l := range r.links {
 		poke(l.wake)
 	}
-	return nil
+	return grew, nil
 }
 
 // over tells whether nothing more can come of the round: a quorum is there, or everybody was asked. The caller holds mu.

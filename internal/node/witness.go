@@ -160,7 +160,7 @@ func (n *node) cosignedFor(ctx context.Context, leaf int64, wait time.Duration) 
 			return c, fmt.Errorf("look for a co-signed checkpoint: %w", err)
 		}
 		if !asked {
-			n.rounds.hurry()
+			n.rounds.hurry(ctx)
 		}
 		select {
 		case <-reached:
