@@ -102,6 +102,10 @@ func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Public) }
 // statement.MLDSAKey. It returns nil only for a good signature of exactly 2,420 bytes. What the message must look like, so
 // that it names its signer, is the caller's business.
 func VerifyMLDSA(vkey string, message, sig []byte) error {
+	return verified(typeMLDSA, []byte(vkey), message, sig, func() error { return verifyAnew(vkey, message, sig) })
+}
+
+func verifyAnew(vkey string, message, sig []byte) error {
 	public, err := statement.MLDSAKeyBytes(vkey)
 	if err != nil {
 		return fmt.Errorf("verify ML-DSA-44 signature: %w", err)

@@ -97,10 +97,19 @@ func verifyPlain(vkey string, text []byte, l line) error {
 		return err
 	}
 	name := keyName(vkey)
-	if l.name != name || l.hash != keyHash(name, typeEd25519, key) || len(l.sig) != ed25519.SignatureSize || !ed25519.Verify(key, text, l.sig) {
+	if l.name != name || l.hash != keyHash(name, typeEd25519, key) || len(l.sig) != ed25519.SignatureSize || !verifyEd25519(key, text, l.sig) {
 		return fmt.Errorf("the Ed25519 signature of %s is not good", name)
 	}
 	return nil
+}
+
+func verifyEd25519(key ed25519.PublicKey, message, sig []byte) bool {
+	return verified(typeEd25519, key, message, sig, func() error {
+		if !ed25519.Verify(key, message, sig) {
+			return errors.New("it is not good")
+		}
+		return nil
+	}) == nil
 }
 
 // cosignatureMessage is what an Ed25519 cosignature covers. C2SP tlog-cosignature, "Ed25519 signed message".
@@ -120,7 +129,7 @@ func verifyCosignature(vkey string, text []byte, l line) (time.Time, error) {
 		return time.Time{}, bad
 	}
 	at, err := timestamp(l.sig)
-	if err != nil || !ed25519.Verify(key, cosignatureMessage(text, at.Unix()), l.sig[8:]) {
+	if err != nil || !verifyEd25519(key, cosignatureMessage(text, at.Unix()), l.sig[8:]) {
 		return time.Time{}, bad
 	}
 	return at, nil
