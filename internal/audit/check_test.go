@@ -32,7 +32,7 @@ func TestCheckFindsWhatVerifyHomeFinds(t *testing.T) {
 	db := h.raw()
 	apart := 0
 	for _, table := range column1(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'goose_%' ORDER BY name") {
-		rows := column1(t, db, "SELECT rowid FROM "+table+" LIMIT 1")
+		rows := column1(t, db, "SELECT rowid FROM "+table+" ORDER BY rowid LIMIT 1")
 		for _, column := range column1(t, db, "SELECT name FROM pragma_table_info(?)", table) {
 			if bookkeeping[table+"."+column] {
 				continue
@@ -40,7 +40,8 @@ func TestCheckFindsWhatVerifyHomeFinds(t *testing.T) {
 			var old any
 			check(t, db.QueryRow("SELECT "+column+" FROM "+table+" WHERE rowid = ?", rows[0]).Scan(&old))
 			old = present(old)
-			if _, err := db.Exec("UPDATE "+table+" SET "+column+" = ? WHERE rowid = ?", mutations(old)[0], rows[0]); err != nil {
+			id, err := change(db, table, column, rows[0], mutations(old)[0])
+			if err != nil {
 				continue // a constraint of the database's does not allow it
 			}
 			at := table + "." + column
@@ -72,7 +73,7 @@ func TestCheckFindsWhatVerifyHomeFinds(t *testing.T) {
 			if len(about) == 1 {
 				apart++
 			}
-			_, err := db.Exec("UPDATE "+table+" SET "+column+" = ? WHERE rowid = ?", old, rows[0])
+			_, err = change(db, table, column, id, old)
 			check(t, err)
 			if len(about) > 0 {
 				if found := h.checked(about...); len(found) > 0 {

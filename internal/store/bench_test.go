@@ -55,13 +55,13 @@ type traffic struct {
 	*DB
 	manifest *statement.Signed[statement.Manifest]
 	receipt  *statement.Signed[statement.Receipt]
-	sealed   [2][]byte // the header and the salt
+	sealed   [3][]byte // the header, the salt and the payload
 	n        int
 }
 
 func openTraffic(b *testing.B, releases int) *traffic {
 	a := author{b}
-	tr := &traffic{DB: open(b, b.TempDir()), manifest: a.manifest("alpha", id(1), someday, "bravo"), sealed: [2][]byte{make([]byte, 3000), make([]byte, 32)}}
+	tr := &traffic{DB: open(b, b.TempDir()), manifest: a.manifest("alpha", id(1), someday, "bravo"), sealed: [3][]byte{make([]byte, 3000), make([]byte, 32), make([]byte, 4200)}}
 	tr.receipt = a.receipt(statement.Stored, tr.manifest, 7)
 	update(b, tr.DB, func(tx *Tx) error {
 		for range releases {
@@ -84,7 +84,7 @@ func (tr *traffic) release(b *testing.B, tx *Tx) {
 	now := someday.Add(time.Duration(tr.n) * time.Millisecond)
 	m.Terms.Created = now
 	tr.n++
-	check(b, tx.PutManifest(&m, tr.sealed[0], tr.sealed[1], nil))
+	check(b, tx.PutManifest(&m, tr.sealed[0], tr.sealed[1], tr.sealed[2]))
 	check(b, tx.PutExchange(m.Hash, "bravo", Queued, now))
 	check(b, tx.Enqueue(Outgoing{Peer: "bravo", Kind: OutgoingDocument, Statement: m.Hash, Due: now}))
 	_, err := tx.Record(statement.Event{Kind: statement.EventReleased, Time: now, ID: m.Terms.ID, Manifest: m.Hash, Peers: m.Terms.To,

@@ -273,8 +273,9 @@ func (db *DB) Integrity(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
-// storage is how SQLite must hold the values of a column of each type that our tables have.
-var storage = map[string]string{"BYTEA": "blob", "BIGINT": "integer", "TEXT": "text"}
+// storage is how SQLite must hold the values of a column of each type that our tables have. INTEGER is that of keys only, where SQLite
+// takes nothing else.
+var storage = map[string]string{"BYTEA": "blob", "BIGINT": "integer", "INTEGER": "integer", "TEXT": "text"}
 
 // strays finds values of another type than their column's. SQLite keeps whatever it is given, and sorts every number and
 // every text before every blob, where nobody who reads by key would look.
@@ -287,7 +288,7 @@ func (db *DB) strays(ctx context.Context) (found []string, err error) {
 		parts := strings.Fields(c)
 		want, ours := storage[parts[len(parts)-1]]
 		if !ours || len(parts) != 3 {
-			continue // of goose's own table
+			continue // goose's own, which Integrity compares
 		}
 		table, column := parts[0], parts[1] // names of our own schema
 		var n int64

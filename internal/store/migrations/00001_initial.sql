@@ -1,6 +1,9 @@
 -- The portable subset of SQL, read alike by SQLite and PostgreSQL: BIGINT microseconds since 1970 for times (UTC), BYTEA for
 -- bytes, no defaults, no generated keys. A SHA-256 is 32 bytes. Nothing here is a secret key, and no document's content.
 --
+-- The keys of the log are INTEGER, where PostgreSQL would say BIGINT: only under that name SQLite keeps the rows of a table in the order of such a
+-- key, of 64 bits, without a second tree beside them that every commit would write to.
+--
 -- Every column but the bookkeeping ones (updated; attempts, due, last_error; table witness; cosigned.at) can be derived from the statements and the
 -- log, and audit.VerifyHome derives it: a change by hand is found.
 
@@ -149,9 +152,9 @@ CREATE TABLE notice (
 -- at repeats the leaf's time. about is the manifest that a leaf names, or else the statement that it names, so that all leaves about one exchange are
 -- found without reading the log; NULL where it names neither.
 CREATE TABLE leaf (
-    idx   BIGINT NOT NULL PRIMARY KEY,
-    at    BIGINT NOT NULL,
-    body  BYTEA  NOT NULL,
+    idx   INTEGER NOT NULL PRIMARY KEY,
+    at    BIGINT  NOT NULL,
+    body  BYTEA   NOT NULL,
     about BYTEA
 );
 CREATE INDEX leaf_by_time ON leaf (at, idx);
@@ -166,22 +169,22 @@ CREATE TABLE private (
 );
 
 CREATE TABLE tree (
-    idx  BIGINT NOT NULL PRIMARY KEY,
-    hash BYTEA  NOT NULL
+    idx  INTEGER NOT NULL PRIMARY KEY,
+    hash BYTEA   NOT NULL
 );
 
 -- The newest checkpoint, as it was signed. At most one row.
 CREATE TABLE checkpoint (
-    size BIGINT NOT NULL PRIMARY KEY,
-    note BYTEA  NOT NULL
+    size INTEGER NOT NULL PRIMARY KEY,
+    note BYTEA   NOT NULL
 );
 
 -- Checkpoints of our log with one quorum's co-signatures: since when a quorum had seen what they cover. at is when we had the quorum, by our
 -- clock. The older they are, the fewer are kept.
 CREATE TABLE cosigned (
-    size BIGINT NOT NULL PRIMARY KEY,
-    at   BIGINT NOT NULL,
-    note BYTEA  NOT NULL
+    size INTEGER NOT NULL PRIMARY KEY,
+    at   BIGINT  NOT NULL,
+    note BYTEA   NOT NULL
 );
 CREATE INDEX cosigned_by_time ON cosigned (at, size);
 
