@@ -97,6 +97,11 @@ func (s *session) do(statement string) error {
 
 // drop closes the connection, whatever state it is in; SQLite then undoes what was not committed.
 func (s *session) drop() error {
+	// One by one, because database/sql forgets those of a connection that somebody holds; and as long as one is open, SQLite keeps the files.
+	for _, p := range s.prepared {
+		_ = p.Close() // it says again what its last run said
+	}
+	clear(s.prepared)
 	err := s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	if errors.Is(err, driver.ErrBadConn) {
 		err = nil
