@@ -31,6 +31,9 @@ type Check struct {
 	// Rows and Bytes, if they are not nil, are called with what was gone through: rows of the database, bytes of documents.
 	Rows, Bytes func(n int)
 
+	// Busy, if it is not nil, tells whether somebody waits for the node: then a rest is limit.CheckBusy times as long.
+	Busy func() bool
+
 	restless bool // in tests
 }
 
@@ -128,7 +131,11 @@ func (k *checking) piece(about statement.Hash, fn func()) {
 	if k.Rows != nil {
 		k.Rows(checkPiece)
 	}
-	k.rest(k.v.ctx, limit.CheckShare*time.Since(began))
+	rest := limit.CheckShare * time.Since(began)
+	if k.Busy != nil && k.Busy() {
+		rest *= limit.CheckBusy
+	}
+	k.rest(k.v.ctx, rest)
 }
 
 // tell hands on what was found, and forgets it.

@@ -240,6 +240,7 @@ func (p *Partial) writeNote() error {
 		return fmt.Errorf("note how far it is: %w", err)
 	}
 	if p.size%limit.PartialSync != 0 {
+		WriteSoon(p.data, p.size-limit.PartialNote, limit.PartialNote)
 		return nil
 	}
 	// If the disk does not keep up, the writer waits here, so that no more than this is ever at stake.

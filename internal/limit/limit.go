@@ -347,6 +347,9 @@ const (
 	DiskFree int64 = 64 << 20
 	// RoomStep is after how much of a document of unknown size it is asked again whether there is room.
 	RoomStep = 16 << 20
+	// WriteSoon is after how much of a file that is being written the disk is told to begin: enough that it is written in one go, and so little that the
+	// sync in the end waits for little.
+	WriteSoon = 1 << 20
 	// StagingAge is when a staging file that does not grow is dropped.
 	StagingAge = 7 * 24 * time.Hour
 	// PartialNote is how much of a file that arrives is lost at most when the program is killed: after as much a note says how far it is.
@@ -445,6 +448,8 @@ const (
 	CheckBytes = 16 << 20
 	// CheckShare is how many times as long as a piece of work took the check rests after it: so it takes a tenth of one core.
 	CheckShare = 9
+	// CheckBusy is how many times as long it rests while documents are under way: so it takes a fiftieth of one core.
+	CheckBusy = 5
 	// CheckPause is how long it rests after it went through everything.
 	CheckPause = 24 * time.Hour
 	// CheckFirst is how long after the start of a node the first check begins: after what people wait for.

@@ -26,6 +26,13 @@ func (b *busy) begin(name string) (end func(), ok bool) {
 	}, true
 }
 
+// any tells whether anything is under way.
+func (b *busy) any() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.names) > 0
+}
+
 // has tells whether somebody has taken a name.
 func (b *busy) has(name string) bool {
 	b.mu.Lock()

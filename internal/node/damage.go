@@ -279,6 +279,7 @@ func (n *node) checkOf(again map[string]bool) (audit.Check, error) {
 				n.log.Error("cannot note what is damaged", "error", err)
 			}
 		},
+		Busy:  n.busy.any,
 		Rows:  func(rows int) { n.metrics.Checked(int64(rows), 0) },
 		Bytes: func(bytes int) { n.metrics.Checked(0, int64(bytes)) },
 	}, nil

@@ -197,7 +197,8 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 	), nil
 }
 
-// buffers are for what comes in. gRPC's own come in steps of four, so that a frame of 4 KiB and a byte would take 16 KiB.
+// buffers are for what comes in, and for what we send. gRPC's own come in large steps, so that a frame of 4 KiB and a byte would take 16 KiB, and a
+// chunk a buffer of 1 MiB, all of which is cleared each time.
 var buffers = mem.NewTieredBufferPool(sizes()...)
 
 // sizes go up to the largest frame in steps of 256 bytes, and then to the largest message.

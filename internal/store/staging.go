@@ -13,6 +13,7 @@ import (
 
 	"entente.example/internal/crash"
 	"entente.example/internal/durable"
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 )
 
@@ -22,6 +23,7 @@ type Staging struct {
 	name  string
 	file  *os.File
 	size  int64
+	soon  int64 // up to where the kernel was told to begin to write it to the disk
 	// What follows is of a file that Resume has given.
 	partial *durable.Partial
 	notes   *os.File
@@ -106,6 +108,10 @@ func (s *Staging) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.WriteAt(p, s.size)
 	s.size += int64(n)
+	if ahead := s.size - s.soon; ahead >= limit.WriteSoon {
+		durable.WriteSoon(s.file, s.soon, ahead)
+		s.soon = s.size
+	}
 	return n, err
 }
 
@@ -123,7 +129,7 @@ func (s *Staging) Truncate(size int64) error {
 	if err := s.file.Truncate(size); err != nil {
 		return err
 	}
-	s.size = size
+	s.size, s.soon = size, min(size, s.soon)
 	return nil
 }
 
