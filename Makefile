@@ -33,7 +33,7 @@ NO_RACE = ^(TestVectors.*|TestBitFlips|TestTruncated|TestChangedBetweenPasses|Te
 RACE = -race -gcflags=modernc.org/sqlite/lib=-race=false
 
 race: ## the tests of internal/ under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test $(RACE) -short -skip '$(NO_RACE)' ./internal/...
+	CGO_ENABLED=1 $(GO) test $(RACE) -short -timeout 30m -skip '$(NO_RACE)' ./internal/...
 
 torture-lite: ## kill -9 of nodes during 100 transfers of 64 MiB (ROUNDS=, MIB=, SEED=)
 	ENTENTE_KILL_ROUNDS=$(or $(ROUNDS),100) ENTENTE_KILL_MIB=$(or $(MIB),64) ENTENTE_KILL_SEED=$(SEED) \

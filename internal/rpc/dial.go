@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -112,7 +111,6 @@ func (r *remote) dial(cfg Config, judge func(tls.ConnectionState) error) (*grpc.
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limit.Message), grpc.MaxCallSendMsgSize(limit.Message)),
 		grpc.WithMaxHeaderListSize(limit.HeaderList),
-		experimental.WithBufferPool(buffers),
 		grpc.WithStaticStreamWindowSize(limit.StreamWindow),
 		grpc.WithStaticConnWindowSize(limit.ConnectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: limit.PingAfter, Timeout: limit.PingWait}),

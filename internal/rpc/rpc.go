@@ -159,7 +159,6 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 		grpc.MaxConcurrentStreams(limit.PeerStreams),
 		grpc.MaxHeaderListSize(limit.HeaderList),
 		grpc.MaxRecvMsgSize(request),
-		experimental.BufferPool(buffers),
 		grpc.ReadBufferSize(limit.ConnectionBuffer),
 		grpc.MaxSendMsgSize(limit.Message),
 		grpc.StaticStreamWindowSize(limit.StreamWindow),
@@ -198,8 +197,10 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 }
 
 // buffers are for what comes in, and for what we send. gRPC's own come in large steps, so that a frame of 4 KiB and a byte would take 16 KiB, and a
-// chunk a buffer of 1 MiB, all of which is cleared each time.
+// chunk a buffer of 1 MiB, all of which is cleared each time. They are for the whole program, because messages are marshalled into its default.
 var buffers = mem.NewTieredBufferPool(sizes()...)
+
+func init() { experimental.SetDefaultBufferPool(buffers) }
 
 // sizes go up to the largest frame in steps of 256 bytes, and then to the largest message.
 func sizes() []int {
