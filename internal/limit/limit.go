@@ -410,7 +410,7 @@ const (
 	// Answer is how long a recipient may take to answer an offer or a payload. It may have to hash 64 GiB that it holds from
 	// before, and to sync as much.
 	Answer = 10 * time.Minute
-	// SharedCommit bounds the updates that share one commit. What they change stays in memory until then, a few KiB each, and whoever came first
+	// SharedCommit bounds the updates that share one commit. What they change stays in memory until then, up to 20 KiB each, and whoever came first
 	// waits for the last of them.
 	SharedCommit = 64
 	// Remembered bounds what is remembered of each kind because finding it out again takes long: verified agreements, parsed keys and files. The
@@ -448,7 +448,7 @@ const (
 	CheckBytes = 16 << 20
 	// CheckShare is how many times as long as a piece of work took the check rests after it: so it takes a tenth of one core.
 	CheckShare = 9
-	// CheckBusy is how many times as long it rests while documents are under way: so it takes a fiftieth of one core.
+	// CheckBusy is how many times as long it rests while anything is under way, documents above all: so it takes a fiftieth of one core.
 	CheckBusy = 5
 	// CheckPause is how long it rests after it went through everything.
 	CheckPause = 24 * time.Hour

@@ -66,7 +66,7 @@ func New(now func() time.Time, read func() (State, error)) *Set {
 	histogram := func(name, help string) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "entente", Name: name, Help: help, Buckets: durations})
 	}
-	checked := counter("checked_total", "What the check in the background has gone through since the start: rows, and bytes of documents.", "what")
+	checked := counter("checked_total", "What the check in the background has gone through since the start: rows, and bytes of blobs.", "what")
 	rounds := counter("check_rounds_total", "Times that the check in the background went through everything since the start.")
 	s := &Set{
 		Calls: &Calls{

@@ -316,7 +316,7 @@ func (t *tries) forget(name string) {
 	delete(t.reached, name)
 }
 
-// attempt tries one item once, and notes a failure; again tells that the item still waits.
+// attempt tries one item once, and notes a failure; again tells that the item may still wait.
 func (n *node) attempt(ctx context.Context, o store.Outgoing) (again bool) {
 	name := attemptName(o.Kind, o.Statement, o.Peer)
 	ctx, end := n.tries.begin(ctx, name)
@@ -339,7 +339,8 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) (again bool) {
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errSettled) {
 		n.tries.forget(name)
-		return false // done, or we are stopping, or somebody cancelled it, which is no failure of the peer's
+		// A signature that came in the meantime keeps an agreement here.
+		return err == nil && o.Kind == store.OutgoingAgreement // done, or we are stopping, or somebody cancelled it, which is no failure of the peer's
 	}
 	if errors.Is(err, rpc.ErrUnreached) && !t.heard {
 		n.absent.leaves(o.Peer)

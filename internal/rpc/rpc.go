@@ -159,6 +159,7 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 		grpc.MaxConcurrentStreams(limit.PeerStreams),
 		grpc.MaxHeaderListSize(limit.HeaderList),
 		grpc.MaxRecvMsgSize(request),
+		experimental.BufferPool(buffers), // a server's is chosen before our init
 		grpc.ReadBufferSize(limit.ConnectionBuffer),
 		grpc.MaxSendMsgSize(limit.Message),
 		grpc.StaticStreamWindowSize(limit.StreamWindow),
@@ -197,7 +198,8 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 }
 
 // buffers are for what comes in, and for what we send. gRPC's own come in large steps, so that a frame of 4 KiB and a byte would take 16 KiB, and a
-// chunk a buffer of 1 MiB, all of which is cleared each time. They are for the whole program, because messages are marshalled into its default.
+// chunk a buffer of 1 MiB, all of which is cleared each time. They are gRPC's default for the whole program as well, because that is where messages
+// are marshalled and put together, whatever an option says.
 var buffers = mem.NewTieredBufferPool(sizes()...)
 
 func init() { experimental.SetDefaultBufferPool(buffers) }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -104,6 +105,9 @@ func (v *View) Sealed(hash statement.Hash) (Sealed, error) {
 // Outgoing gives the manifest of a document that waits for a peer, as it was signed, and what is kept of the document; ErrNotFound if it waits no more.
 func (v *View) Outgoing(hash statement.Hash, peer string) (raw []byte, s Sealed, err error) {
 	r, err := row(v.q.Outgoing(v.ctx, sqlc.OutgoingParams{Peer: peer, Statement: hash[:]}))
+	if err == nil && r.Raw == nil { // a row that is damaged is not one that is gone
+		err = errors.New("its manifest is missing; run: entente audit verify")
+	}
 	return r.Raw, Sealed{r.Header, r.Payload}, err
 }
 

@@ -19,13 +19,15 @@ type group struct {
 	mu      sync.Mutex
 	waiting []*turn
 	running bool
+	closed  bool      // nobody begins any more
 	idle    sync.Cond // that running has become false; its lock is mu
 }
 
-// rest waits until nobody writes.
+// rest waits until nobody writes, and nobody will.
 func (g *group) rest() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.closed = true
 	g.idle.L = &g.mu
 	for g.running {
 		g.idle.Wait()
@@ -60,7 +62,11 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("wait for the database: %w", err)
 	}
 	u := &turn{ctx: context.WithoutCancel(ctx), fn: fn, done: make(chan struct{})}
-	if db.group.add(u) {
+	lead, ok := db.group.add(u)
+	if !ok {
+		return errors.New("update the database: it is closed")
+	}
+	if lead {
 		db.lead()
 	}
 	select {
@@ -77,14 +83,17 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 	return u.err
 }
 
-// add queues an update, and tells its caller to lead if nobody writes.
-func (g *group) add(u *turn) (lead bool) {
+// add queues an update, and tells its caller to lead if nobody writes; ok is false once the database is closed.
+func (g *group) add(u *turn) (lead, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return false, false
+	}
 	g.waiting = append(g.waiting, u)
 	lead = !g.running
 	g.running = true
-	return lead
+	return lead, true
 }
 
 // next gives those that share the next commit, in the order in which they came; none if nobody waits, and then writing ends.

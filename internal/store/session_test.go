@@ -146,4 +146,7 @@ func TestCloseBesideView(t *testing.T) {
 	if err := db.View(t.Context(), func(*View) error { return nil }); err == nil {
 		t.Error("a closed database was read")
 	}
+	if err := db.Update(t.Context(), func(*Tx) error { return nil }); err == nil {
+		t.Error("a closed database was updated")
+	}
 }

@@ -1,5 +1,5 @@
 -- The portable subset of SQL, read alike by SQLite and PostgreSQL: BIGINT microseconds since 1970 for times (UTC), BYTEA for
--- bytes, no defaults, no generated keys. A SHA-256 is 32 bytes. Nothing here is a secret key, and no document's content.
+-- bytes, no defaults, no generated keys. A SHA-256 is 32 bytes. Nothing here is a secret key, and no document's plaintext.
 --
 -- The keys of the log are INTEGER, where PostgreSQL would say BIGINT: only under that name SQLite keeps the rows of a table in the order of such a
 -- key, of 64 bits, without a second tree beside them that every commit would write to.

@@ -17,7 +17,7 @@ SELECT header, payload FROM manifest WHERE sha256 = $1;
 
 -- What is needed to deliver a document, if it still waits for that.
 -- name: Outgoing :one
-SELECT s.raw, m.header, m.payload FROM outbox o JOIN manifest m ON m.sha256 = o.statement JOIN statement s ON s.sha256 = o.statement
+SELECT s.raw, m.header, m.payload FROM outbox o LEFT JOIN manifest m ON m.sha256 = o.statement LEFT JOIN statement s ON s.sha256 = o.statement
 WHERE o.peer = $1 AND o.kind = 'document' AND o.statement = $2;
 
 -- name: Salt :one

@@ -682,7 +682,7 @@ func (q *Queries) ManifestsBetween(ctx context.Context, arg ManifestsBetweenPara
 }
 
 const outgoing = `-- name: Outgoing :one
-SELECT s.raw, m.header, m.payload FROM outbox o JOIN manifest m ON m.sha256 = o.statement JOIN statement s ON s.sha256 = o.statement
+SELECT s.raw, m.header, m.payload FROM outbox o LEFT JOIN manifest m ON m.sha256 = o.statement LEFT JOIN statement s ON s.sha256 = o.statement
 WHERE o.peer = $1 AND o.kind = 'document' AND o.statement = $2
 `
 
