@@ -72,17 +72,27 @@ func (p *program) node(ctx context.Context, profile string) (err error) {
 	if debug.SetMemoryLimit(-1) > limit.Memory { // unless GOMEMLIMIT asks for less
 		debug.SetMemoryLimit(limit.Memory)
 	}
-	return h.Serve(ctx, node.Options{Log: log, Now: p.now, Ready: func() {
+	var mute error
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	err = h.Serve(ctx, node.Options{Log: log, Now: p.now, Ready: func() {
 		if p.json {
-			_ = p.emit(struct {
+			mute = p.emit(struct {
 				Member string `json:"member"`
 				Peers  string `json:"peer_address"`
 				People string `json:"node_address"`
 			}{h.Config.Member, h.Config.PeerListen, h.Config.NodeListen})
+			if mute != nil {
+				end() // the program that started this node would wait for the line for ever
+			}
 			return
 		}
 		p.printf("%s is ready: for other members at %s, for its people at %s\n", h.Config.Member, h.Config.PeerListen, h.Config.NodeListen)
 	}})
+	if mute != nil {
+		return errors.Join(fmt.Errorf("say that the node is ready: %w", mute), err)
+	}
+	return err
 }
 
 // profileTo writes a CPU profile until stop is called.
