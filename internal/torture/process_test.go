@@ -34,7 +34,8 @@ type process struct {
 var errDied = errors.New("it ended before it served")
 
 // start starts the node with these settings in its environment, under the program in prefix, if any, and waits until it serves. While it was
-// down, an outgoing connection may have been given one of its ports for a moment, so it tries for a while.
+// down, an outgoing connection may have been given one of its ports for a moment, and the kernel may still be closing what it had open when it was
+// killed, the lock of its home for one, so it tries for a while.
 func (p *process) start(prefix []string, env ...string) error {
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		if err := p.launch(prefix, env...); err != nil {
@@ -48,7 +49,7 @@ func (p *process) start(prefix []string, env ...string) error {
 		switch {
 		case p.struck() != "" || len(prefix) > 0:
 			return errDied
-		case !bytes.Contains(said, []byte("another program listens")) || time.Since(began) > 30*time.Second:
+		case !bytes.Contains(said, []byte("another program listens")) && !bytes.Contains(said, []byte("another node is using")) || time.Since(began) > 30*time.Second:
 			return fmt.Errorf("%s does not start: %s", p.member, said[max(0, len(said)-600):])
 		}
 	}
@@ -82,7 +83,8 @@ func (p *process) launch(prefix []string, env ...string) error {
 	go func(serves, done chan struct{}) {
 		if n, _ := ready.Read(make([]byte, 1)); n == 1 {
 			close(serves)
-			_ = cmd.Wait() // how it ended, the log tells
+			_ = cmd.Wait()                    // how it ended, the log tells
+			_, _ = io.Copy(io.Discard, ready) // under strace, which ends first, the node ends a moment later
 		} else { // the end of the pipe: everybody who could write to it has ended
 			_ = cmd.Wait()
 			defer close(serves)
