@@ -2,10 +2,6 @@ package store
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -104,27 +100,6 @@ func TestViewPanics(t *testing.T) {
 	update(t, db, record)
 	if n, _ := counts(t, db); n != 1 {
 		t.Errorf("%d leaves, want 1", n)
-	}
-}
-
-// TestClosed looks at the files that are open when a database is closed: none of its.
-func TestClosed(t *testing.T) {
-	t.Parallel()
-	const descriptors = "/proc/self/fd"
-	if _, err := os.Stat(descriptors); err != nil && runtime.GOOS != "linux" {
-		t.Skip("this system does not list them")
-	}
-	dir := t.TempDir()
-	db := open(t, dir)
-	update(t, db, record)
-	check(t, db.Close())
-	list, err := os.ReadDir(descriptors)
-	check(t, err)
-	for _, f := range list {
-		path, _ := os.Readlink(filepath.Join(descriptors, f.Name())) // it may be closed meanwhile
-		if strings.HasPrefix(path, dir) {
-			t.Errorf("%s is open", path)
-		}
 	}
 }
 
