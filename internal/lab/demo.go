@@ -17,6 +17,7 @@ import (
 	"entente.example/internal/client"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 	"entente.example/internal/statement"
 	ententev1 "entente.example/proto/entente/v1"
 )
@@ -194,7 +195,7 @@ func (r *demo) verify(ctx context.Context) (text, why string, err error) {
 	if err := r.world.Check(ctx); err != nil {
 		return "", "", err
 	}
-	proved, err := r.world.Evidence(ctx, 0)
+	proved, err := r.proved(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -202,6 +203,21 @@ func (r *demo) verify(ctx context.Context) (text, why string, err error) {
 		return "", "", fmt.Errorf("evidence proves other exchanges than were made: %+v", proved)
 	}
 	return "all three logs verify: every fact has its leaf, every leaf its fact; and evidence for every exchange verifies without a node", "anybody with the folder can check this: entente audit verify", nil
+}
+
+// proved makes evidence about all exchanges once every log has signed what it recorded last, which takes a moment after the answer that the person
+// gets. A log that does not come to it within half a minute leaves some pending.
+func (r *demo) proved(ctx context.Context) (proved Proofs, err error) {
+	for late := time.Now().Add(30 * time.Second); ; {
+		if proved, err = r.world.Evidence(ctx, 0); err != nil || proved.Pending == 0 || time.Now().After(late) {
+			return proved, err
+		}
+		select {
+		case <-ctx.Done():
+			return proved, ctx.Err()
+		case <-time.After(limit.RoundPause):
+		}
+	}
 }
 
 // tamper changes one byte in an exported copy of alpha's log. The homes stay as they are.
