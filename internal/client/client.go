@@ -117,7 +117,7 @@ func again[R any](ctx context.Context, doc io.Seeker, once func(context.Context)
 // upload sends what comes first, then the document in chunks, and gives the answer.
 func upload[Q, R any](stream grpc.ClientStreamingClient[Q, R], first *Q, doc io.Reader, chunk func([]byte) *Q) (*R, error) {
 	err := stream.Send(first)
-	buf := make([]byte, limit.Chunk)
+	buf := make([]byte, limit.FirstChunk) // enough for most
 	for err == nil {
 		n, end := io.ReadFull(doc, buf)
 		if n > 0 {
@@ -128,6 +128,9 @@ func upload[Q, R any](stream grpc.ClientStreamingClient[Q, R], first *Q, doc io.
 		}
 		if end != nil {
 			return nil, fmt.Errorf("read document: %w", end)
+		}
+		if len(buf) < limit.Chunk {
+			buf = make([]byte, limit.Chunk)
 		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: the node has answered already, and CloseAndRecv tells what

@@ -242,10 +242,12 @@ const (
 const (
 	// ClockSkew is how far two honest clocks may differ. Kerberos made five minutes customary.
 	ClockSkew = 5 * time.Minute
-	// CertificateLife is how long a certificate of ours lives; until rotation exists, a year.
+	// CertificateLife is how long a certificate of ours lives. A node issues itself a new one in time; a person gets one with entente person add.
 	CertificateLife = 365 * 24 * time.Hour
 	// AuthorityLife is how long a member's CA lives. It is replaced with a new card, not by expiry in passing.
 	AuthorityLife = 10 * 365 * 24 * time.Hour
+	// CertificateRenewal is how long before the end of its certificate a node issues itself a new one: long enough to notice that it cannot.
+	CertificateRenewal = 90 * 24 * time.Hour
 	// CertificateWarning is when the node begins to warn before a certificate of its own expires.
 	CertificateWarning = 30 * 24 * time.Hour
 	// KeyRetirement is how long a key that a newer card replaced is still accepted: what was signed with it may be on its way,
@@ -292,6 +294,9 @@ const (
 	FrameBurst = 4000
 	// PeerStreams bounds the streams of one connection, and of one caller over all its connections.
 	PeerStreams = 64
+	// StreamWorkers is how many goroutines of a server wait for streams, for life: more streams at once get one each for themselves. A new goroutine's
+	// stack grows several times, by copying, until a commit fits in.
+	StreamWorkers = 16
 	// StreamWindow is the flow-control window of one stream: enough for a fast line, given the bound on the connection.
 	StreamWindow = 1 << 20
 	// ConnectionWindow bounds what one connection can make us buffer.
@@ -407,9 +412,14 @@ const (
 	DeliveriesEach = Deliveries - 1
 	// DueEach bounds what the outbox looks at for one peer and size: what is under way with it, and as much again to go on with.
 	DueEach = 2 * Deliveries
+	// Fresh is how many items that were just put into the outbox may wait to be tried without being looked for: a few for each that is under way.
+	Fresh = 64
 	// Answer is how long a recipient may take to answer an offer or a payload. It may have to hash 64 GiB that it holds from
 	// before, and to sync as much.
 	Answer = 10 * time.Minute
+	// WALPages is after how many pages SQLite folds its write-ahead log into the database, in the middle of a commit: 16 MiB of it. The later, the
+	// fewer pages are written twice; by default it is after 1,000, which is every 30 exchanges.
+	WALPages = 4000
 	// SharedCommit bounds the updates that share one commit. What they change stays in memory until then, up to 20 KiB each, and whoever came first
 	// waits for the last of them.
 	SharedCommit = 64

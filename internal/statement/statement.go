@@ -72,25 +72,27 @@ type Signed[T Terms] struct {
 	By []string
 }
 
-// Sign renders terms, has every signer sign, and opens the result again, so that whatever it returns others can open.
-// The signers must be exactly those that the terms ask for.
+// Sign renders terms, has every signer sign, and puts together what Open would give, so that whatever it returns others can open: the text was
+// parsed again when it was rendered, and a Key signs with the secret half of the public one that it shows. The signers must be exactly
+// those that the terms ask for.
 func Sign[T Terms](terms T, signers ...*Key) (*Signed[T], error) {
-	raw, err := Draft(terms)
+	raw, parsed, err := draft(terms)
 	if err != nil {
 		return nil, err
 	}
-	verifiers := make([]note.Verifier, 0, len(signers))
 	for _, s := range signers {
 		if raw, err = AddSignature(raw, s); err != nil {
 			return nil, err
 		}
-		v, err := note.NewVerifier(s.Public)
-		if err != nil {
-			return nil, fmt.Errorf("sign: read key %s: %w", s.Public, err)
-		}
-		verifiers = append(verifiers, v)
 	}
-	return Open[T](raw, note.VerifierList(verifiers...))
+	if len(raw) > terms.most() {
+		return nil, fmt.Errorf("sign %s: it has %d bytes, at most %d are allowed", terms.kind(), len(raw), terms.most())
+	}
+	e, err := split(raw)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", terms.kind(), err)
+	}
+	return finish(e, func([]byte) (T, error) { return parsed, nil })
 }
 
 // Open verifies a statement and then parses it. Every signature line must be good under a known key, and the lines must
@@ -161,14 +163,20 @@ type Unsigned[T Terms] struct {
 
 // Draft renders terms without a signature.
 func Draft[T Terms](terms T) ([]byte, error) {
+	raw, _, err := draft(terms)
+	return raw, err
+}
+
+// draft also gives the terms as whoever reads the text will have them.
+func draft[T Terms](terms T) (raw []byte, parsed T, err error) {
 	if err := terms.validate(); err != nil {
-		return nil, fmt.Errorf("draft %s: %w", terms.kind(), err)
+		return nil, parsed, fmt.Errorf("draft %s: %w", terms.kind(), err)
 	}
 	text := render(terms)
-	if _, err := parse[T](text); err != nil {
-		return nil, fmt.Errorf("draft %s: %w", terms.kind(), err)
+	if parsed, err = parse[T](text); err != nil {
+		return nil, parsed, fmt.Errorf("draft %s: %w", terms.kind(), err)
 	}
-	return append(text, '\n'), nil
+	return append(text, '\n'), parsed, nil
 }
 
 // ParseDraft parses without verifying.
