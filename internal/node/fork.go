@@ -60,6 +60,7 @@ func (n *node) keepFork(ctx context.Context, origin, owner string, raw []byte) (
 		event.Peers = []string{owner}
 	}
 	err = n.DB.Update(ctx, func(tx *store.Tx) error {
+		kept = false // it may be run twice
 		forks, err := tx.Forks(origin)
 		if err != nil || len(forks) > 0 {
 			return err

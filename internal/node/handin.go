@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"entente.example/internal/fault"
@@ -64,6 +65,7 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 	now := n.now()
 	var agreed *statement.Signed[statement.Agreement]
 	var taken bool
+	allowed := sync.OnceValue(func() bool { return n.leaves.allow(peer, now) }) // a transaction that is tried again counts once
 	err = n.commit(ctx, func(tx *store.Tx) error {
 		agreed, taken = nil, false // a transaction may be tried again
 		had, err := tx.OfAgreement(d.Hash)
@@ -71,7 +73,7 @@ func (n *node) merge(ctx context.Context, h *member.History, peer string, d *sta
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			taken = true
-			if raw, err = d.Raw, n.takeProposal(tx, h, peer, d); err != nil {
+			if raw, err = d.Raw, n.takeProposal(tx, h, peer, d, allowed); err != nil {
 				return err
 			}
 		case err != nil:
@@ -152,7 +154,7 @@ func signaturesCame(tx *store.Tx, d *statement.Unsigned[statement.Agreement], kn
 }
 
 // takeProposal takes a proposal that is new here.
-func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *statement.Unsigned[statement.Agreement]) error {
+func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *statement.Unsigned[statement.Agreement], allowed func() bool) error {
 	now := n.now()
 	for _, p := range d.Terms.Parties {
 		if _, ok := h.Member(p); !ok { // the news that it is one may be on its way
@@ -168,7 +170,7 @@ func (n *node) takeProposal(tx *store.Tx, h *member.History, peer string, d *sta
 	if err := n.roomForProposal(&tx.View, peer); err != nil {
 		return err
 	}
-	if !n.leaves.allow(peer, now) {
+	if !allowed() {
 		return fault.New(fault.Transient, "", "%s has caused too many leaves within a minute", peer)
 	}
 	err := tx.PutProposal(store.Proposal{Hash: d.Hash, Name: d.Terms.Name, Version: d.Terms.Version, Proposer: peer, State: store.ProposalOpen, At: now, Raw: d.Raw})

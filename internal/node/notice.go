@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -172,13 +173,14 @@ func (n *node) Notify(ctx context.Context, req *ententev1.NotifyRequest) (*enten
 		return nil, n.reject(ctx, peer, fault.New(fault.Invalid, "", "%w", err))
 	}
 	taken := false
+	allowed := sync.OnceValue(func() bool { return n.leaves.allow(peer, n.now()) }) // a transaction that is tried again counts once
 	err = n.commit(ctx, func(tx *store.Tx) error {
 		taken = false
 		if there, err := tx.HasNoticeRow(s.Hash); err != nil || there {
 			return err
 		}
 		taken = true
-		return n.takeNotice(tx, h, peer, s)
+		return n.takeNotice(tx, h, peer, s, allowed)
 	})
 	switch {
 	case errors.Is(err, store.ErrConflict):
@@ -200,7 +202,7 @@ func (n *node) Notify(ctx context.Context, req *ententev1.NotifyRequest) (*enten
 }
 
 // takeNotice checks a party's notice against the agreement that it is about, and writes it down.
-func (n *node) takeNotice(tx *store.Tx, h *member.History, peer string, s *statement.Signed[statement.Notice]) error {
+func (n *node) takeNotice(tx *store.Tx, h *member.History, peer string, s *statement.Signed[statement.Notice], allowed func() bool) error {
 	t, now := s.Terms, n.now()
 	bad := func(format string, args ...any) error { return fault.New(fault.Invalid, "", format, args...) }
 	if t.From != peer {
@@ -228,7 +230,7 @@ func (n *node) takeNotice(tx *store.Tx, h *member.History, peer string, s *state
 	if t.Agreement != a.Name || t.Version != a.Version || !slices.Equal(t.To, others(a.Parties, peer)) || !slices.Contains(t.To, n.Config.Member) {
 		return bad("the notice of %s is not about version %d of %s and all its parties", peer, a.Version, a.Name)
 	}
-	if !n.leaves.allow(peer, now) {
+	if !allowed() {
 		return fault.New(fault.Transient, "", "%s has caused too many leaves within a minute", peer)
 	}
 	event := statement.EventDeclined

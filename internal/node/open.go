@@ -141,6 +141,7 @@ func (n *node) recordOpening(ctx context.Context, o *opening, began time.Time) e
 	event := statement.Event{Kind: statement.EventOpened, Time: now, ID: o.exchange.ID, Manifest: o.manifest.Hash, Peers: []string{o.exchange.From},
 		Stage: string(policy.Open), Rules: n.rules(o.decision), Private: n.private(o.person, o.decision)}
 	err := n.commitAs(ctx, crash.Opened, func(tx *store.Tx) error {
+		event.Kind = statement.EventOpened // it may be run twice
 		_, err := tx.Receipt(o.manifest.Hash, n.Config.Member, statement.Opened)
 		if err == nil {
 			event.Kind = statement.EventReopened

@@ -13,8 +13,9 @@ import (
 )
 
 // group is the updates that wait for their turn. A commit waits for the disk, which takes longer than all that an update does before; so
-// those that came while the disk was busy run one after the other, each inside a savepoint of its own, and wait for one commit together. Each
-// is still all or nothing, and none is told how it went before the disk has it. The zero value is ready.
+// those that came while the disk was busy run one after the other, and wait for one commit together. If one of them fails, which is rare, all are
+// undone and run again, each inside a savepoint of its own: savepoints for all of them, always, would have SQLite copy every page that each of
+// them changes. So each is still all or nothing, and none is told how it went before the disk has it. The zero value is ready.
 type group struct {
 	mu      sync.Mutex
 	waiting []*turn
@@ -46,8 +47,8 @@ type turn struct {
 }
 
 // Update runs fn in one transaction and commits it durably. If fn returns an error, nothing is changed and Update returns
-// that error. fn must do no I/O of its own, must not call Update or View, and must not keep tx. ctx bounds the wait for the
-// turn; what has begun is finished, so that a cancelled caller never wonders whether it was. If the commit itself fails, the
+// that error. fn must do no I/O of its own, must not call Update or View, and must not keep tx. It may be run twice, the first time in vain, and
+// so must begin anew with whatever it gives its caller. ctx bounds the wait for the turn; what has begun is finished, so that a cancelled caller never wonders whether it was. If the commit itself fails, the
 // change may yet be found after a restart: callers repeat what they did, and ErrExists tells them.
 //
 // fn sees what others that share the commit have done before it, which is not durable yet. That is why nobody is told anything before the
@@ -100,13 +101,25 @@ func (g *group) add(u *turn) (lead, ok bool) {
 func (g *group) next() []*turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := min(len(g.waiting), limit.SharedCommit)
-	batch := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
-	if n == 0 {
+	batch := g.take(limit.SharedCommit)
+	if len(batch) == 0 {
 		g.waiting, g.running = nil, false
 		g.idle.Broadcast()
 	}
+	return batch
+}
+
+// more gives those that came since, for a commit that has room for so many.
+func (g *group) more(room int) []*turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.take(room)
+}
+
+func (g *group) take(most int) []*turn {
+	n := min(len(g.waiting), most)
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
 	return batch
 }
 
@@ -128,16 +141,11 @@ func (db *DB) write(batch []*turn) {
 
 // together runs a batch, but for those who wait no more, and tells each how it went.
 func (db *DB) together(batch []*turn) {
-	var began []*turn
-	for _, u := range batch {
-		if u.taken.CompareAndSwap(false, true) {
-			began = append(began, u)
-		}
-	}
+	began := begin(nil, batch)
 	if len(began) == 0 {
 		return
 	}
-	err := db.commit(began)
+	began, err := db.commit(began)
 	for _, u := range began {
 		if err != nil {
 			u.err = err
@@ -146,15 +154,41 @@ func (db *DB) together(batch []*turn) {
 	}
 }
 
-// commit runs a batch in one transaction. Its error is that of the whole batch, of which nothing may be taken for done.
-func (db *DB) commit(batch []*turn) (err error) {
-	if err := db.failed.Load(); err != nil {
-		return restartNeeded(*err)
+// begin adds to a batch those who wait still.
+func begin(batch, more []*turn) []*turn {
+	for _, u := range more {
+		if u.taken.CompareAndSwap(false, true) {
+			batch = append(batch, u)
+		}
 	}
+	return batch
+}
+
+// commit runs a batch in one transaction, with those that come while it does, and gives all of them. Its error is that of the whole batch, of which
+// nothing may be taken for done.
+func (db *DB) commit(batch []*turn) (_ []*turn, err error) {
+	if err := db.failed.Load(); err != nil {
+		return batch, restartNeeded(*err)
+	}
+	spoilt, err := db.transact(&batch, false)
+	if !spoilt {
+		return batch, err
+	}
+	for _, u := range batch {
+		u.err, u.panic = nil, nil
+	}
+	_, err = db.transact(&batch, true)
+	return batch, err
+}
+
+// transact runs a batch in one transaction and commits it. An update that fails is undone alone if each is to be kept apart; otherwise, unless it
+// is the only one, it has spoilt the transaction, and nothing is done.
+func (db *DB) transact(batch *[]*turn, keptApart bool) (spoilt bool, err error) {
 	s := db.writes
 	if err := s.do("BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("begin updating the database: %w", explain(err))
+		return false, fmt.Errorf("begin updating the database: %w", explain(err))
 	}
+	s.undone = false
 	committed := false
 	defer func() {
 		if !committed {
@@ -168,22 +202,30 @@ func (db *DB) commit(batch []*turn) (err error) {
 			db.changes.Add(1)
 		}
 	}()
-	for _, u := range batch {
+	for i := 0; i < len(*batch); i++ {
+		u := (*batch)[i]
 		run := func() {
 			tx := &Tx{View: View{q: s.q, ctx: u.ctx}}
 			u.run(tx)
 			tx.q = nil // whoever kept it changes nothing
 			statements = statements || tx.statements
 		}
-		if len(batch) == 1 {
+		if !keptApart {
 			run()
 		} else if err := apart(s, u, run); err != nil {
-			return err
+			return false, err
 		}
-		changed = changed || u.err == nil && u.panic == nil
+		failed := u.err != nil || u.panic != nil
+		if failed && !keptApart {
+			return len(*batch) > 1, nil
+		}
+		changed = changed || !failed
+		if i == len(*batch)-1 && !keptApart {
+			*batch = begin(*batch, db.group.more(limit.SharedCommit-len(*batch)))
+		}
 	}
 	if !changed {
-		return nil
+		return false, nil
 	}
 	err = crash.Step(crash.DatabaseCommit, db.timed(func() error { return s.do("COMMIT") }))
 	committed = err == nil
@@ -191,11 +233,11 @@ func (db *DB) commit(batch []*turn) (err error) {
 		if isIO(err) {
 			// After a failed fsync the kernel may have dropped the pages, and asking again would report success.
 			db.failed.CompareAndSwap(nil, &err)
-			return restartNeeded(err)
+			return false, restartNeeded(err)
 		}
-		return fmt.Errorf("commit to the database: %w", explain(err))
+		return false, fmt.Errorf("commit to the database: %w", explain(err))
 	}
-	return nil
+	return false, nil
 }
 
 // run runs fn. A panic is kept for its caller.

@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"entente.example/internal/statement"
+	"entente.example/internal/store/sqlc"
 )
+
+// errHeld is that of an update that only keeps the others waiting: one that fails alone takes nobody with it.
+var errHeld = errors.New("held")
 
 // together has all of these run in one commit: the first holds the writer until the others wait. It gives their errors, and what they panicked with.
 func together(t *testing.T, db *DB, fns ...func(*Tx) error) (errs []error, panics []any) {
@@ -16,7 +20,11 @@ func together(t *testing.T, db *DB, fns ...func(*Tx) error) (errs []error, panic
 	errs, panics = make([]error, len(fns)), make([]any, len(fns))
 	var all sync.WaitGroup
 	holding, let := make(chan struct{}), make(chan struct{})
-	all.Go(func() { check(t, db.Update(t.Context(), func(*Tx) error { close(holding); <-let; return nil })) })
+	all.Go(func() {
+		if err := db.Update(t.Context(), func(*Tx) error { close(holding); <-let; return errHeld }); !errors.Is(err, errHeld) {
+			t.Error(err)
+		}
+	})
 	<-holding
 	for i, fn := range fns {
 		all.Go(func() {
@@ -82,6 +90,90 @@ func TestSharedCommitThatFailsIsEverybodys(t *testing.T) {
 		t.Errorf("the log has %d leaves, want none", n)
 	}
 	update(t, db, record)
+}
+
+// What comes while an update runs goes into its commit. If one of them fails then, all begin anew.
+func TestUpdateJoinsCommitUnderWay(t *testing.T) {
+	t.Parallel()
+	db := open(t, t.TempDir())
+	before := int64(0)
+	db.Observe(func(time.Duration) { before++ })
+	for _, bad := range []error{nil, errors.New("no")} {
+		commits := before
+		var all sync.WaitGroup
+		holding, let, runs := make(chan struct{}), make(chan struct{}), 0
+		all.Go(func() {
+			check(t, db.Update(t.Context(), func(tx *Tx) error {
+				if runs++; runs == 1 {
+					close(holding)
+					<-let
+				}
+				return record(tx)
+			}))
+		})
+		<-holding
+		was := size(t, db)
+		all.Go(func() {
+			if err := db.Update(t.Context(), func(tx *Tx) error { return errors.Join(record(tx), bad) }); !errors.Is(err, bad) {
+				t.Errorf("got %v, want %v", err, bad)
+			}
+		})
+		for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
+			db.group.mu.Lock()
+			waiting = len(db.group.waiting)
+			db.group.mu.Unlock()
+		}
+		close(let)
+		all.Wait()
+		want, wantRuns := int64(2), 1
+		if bad != nil {
+			want, wantRuns = 1, 2
+		}
+		if n := size(t, db) - was; n != want || before-commits != 1 || runs != wantRuns {
+			t.Errorf("with the error %v: %d new leaves in %d commits, and the first ran %d times", bad, n, before-commits, runs)
+		}
+	}
+}
+
+// After some errors SQLite undoes the transaction by itself. An update that overlooks such an error must not have what follows made durable, its own
+// or that of others, each statement for itself.
+func TestOverlookedErrorCommitsNothing(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]func(*Tx) error{"nothing more": func(*Tx) error { return nil }, "more": func(tx *Tx) error { _ = record(tx); return nil }} {
+		for _, others := range []int{0, 2} {
+			db := open(t, t.TempDir())
+			overlooks := func(tx *Tx) error {
+				limited := func(pages string) { // of this connection
+					var n int64
+					check(t, db.writes.conn.QueryRowContext(t.Context(), "PRAGMA max_page_count="+pages).Scan(&n))
+				}
+				limited("1")
+				err := tx.q.InsertLeaf(tx.ctx, sqlc.InsertLeafParams{Idx: 999, Body: make([]byte, 1<<20), About: []byte{1}})
+				limited("1000000")
+				if err == nil || !db.writes.undone {
+					t.Errorf("%s: %v, undone: %v", name, err, db.writes.undone)
+				}
+				return after(tx)
+			}
+			fns := []func(*Tx) error{overlooks}
+			for range others {
+				fns = append(fns, record)
+			}
+			errs, _ := together(t, db, fns...)
+			for i, err := range errs {
+				if err == nil {
+					t.Errorf("%s, %d others: update %d is said to be durable", name, others, i)
+				}
+			}
+			if n := size(t, db); n != 0 {
+				t.Errorf("%s, %d others: %d leaves are durable", name, others, n)
+			}
+			update(t, db, record) // it goes on
+			if n := size(t, db); n != 1 {
+				t.Errorf("%s, %d others: after one more the log has %d leaves", name, others, n)
+			}
+		}
+	}
 }
 
 // A thousand updates from 32 goroutines, of which a third fail: what is there in the end is what was acknowledged.

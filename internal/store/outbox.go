@@ -79,6 +79,15 @@ func (v *View) Waiting(kind OutgoingKind, hash statement.Hash) ([]Outgoing, erro
 	return outgoing(rows)
 }
 
+// Waits tells whether something is in the outbox, named by Peer, Kind and Statement, and was not tried since.
+func (v *View) Waits(o Outgoing) (bool, error) {
+	n, err := row(v.q.Attempts(v.ctx, sqlc.AttemptsParams{Peer: o.Peer, Kind: string(o.Kind), Statement: o.Statement[:]}))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && n == o.Attempts, err
+}
+
 // DueLater gives what is due after a time, the soonest first, at most limit.Page.
 func (v *View) DueLater(now time.Time) ([]Outgoing, error) {
 	rows, err := v.q.DueLater(v.ctx, sqlc.DueLaterParams{Due: now.UnixMicro(), Limit: limit.Page})

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 
+	"modernc.org/sqlite"
+
 	"entente.example/internal/store/sqlc"
 )
 
@@ -18,6 +20,9 @@ type session struct {
 	conn     *sql.Conn
 	prepared map[string]*sql.Stmt
 	q        *sqlc.Queries // that ask here
+	// undone says that SQLite has undone the transaction, as it does by itself after some errors. What is asked from then on until the next one begins
+	// fails: it would be a transaction of its own. Only the session of the writer knows, see watchUndone.
+	undone bool
 	// long has a question that runs stopped when its caller's context ends, for which the driver starts a goroutine. Otherwise
 	// the context is looked at before each question, and our questions are short.
 	long bool
@@ -32,6 +37,20 @@ func newSession(ctx context.Context, pool *sql.DB) (*session, error) {
 	s.q = sqlc.New(s)
 	return s, nil
 }
+
+// watchUndone keeps undone.
+func (s *session) watchUndone() error {
+	return s.conn.Raw(func(c any) error {
+		hooks, ok := c.(sqlite.HookRegisterer)
+		if !ok {
+			return errors.New("the driver cannot tell when a transaction is undone")
+		}
+		hooks.RegisterRollbackHook(func() { s.undone = true })
+		return nil
+	})
+}
+
+var errUndone = errors.New("the database has undone the transaction")
 
 // prepareAll prepares all queries, and so finds out whether the database has all that they ask for.
 func (s *session) prepareAll(ctx context.Context) error {
@@ -61,6 +80,13 @@ func (s *session) bound(ctx context.Context) context.Context {
 
 // ExecContext runs a query that gives no rows.
 func (s *session) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if s.undone {
+		return nil, errUndone
+	}
+	return s.exec(ctx, query, args...)
+}
+
+func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	ctx = s.bound(ctx)
 	p, err := s.PrepareContext(ctx, query) //nolint:sqlclosecheck // it stays prepared
 	if err != nil {
@@ -71,6 +97,9 @@ func (s *session) ExecContext(ctx context.Context, query string, args ...any) (s
 
 // QueryContext runs a query that gives rows.
 func (s *session) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s.undone {
+		return nil, errUndone
+	}
 	ctx = s.bound(ctx)
 	p, err := s.PrepareContext(ctx, query) //nolint:sqlclosecheck // it stays prepared
 	if err != nil {
@@ -81,6 +110,11 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 
 // QueryRowContext runs a query that gives one row.
 func (s *session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if s.undone {
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancel(errUndone)
+		return s.conn.QueryRowContext(ctx, query, args...) // only this can put an error into a row
+	}
 	ctx = s.bound(ctx)
 	p, err := s.PrepareContext(ctx, query) //nolint:sqlclosecheck // it stays prepared
 	if err != nil {
@@ -91,7 +125,7 @@ func (s *session) QueryRowContext(ctx context.Context, query string, args ...any
 
 // do runs what begins, ends or divides a transaction. Nothing stops it.
 func (s *session) do(statement string) error {
-	_, err := s.ExecContext(context.Background(), statement)
+	_, err := s.exec(context.Background(), statement)
 	return err
 }
 

@@ -21,6 +21,7 @@ import (
 	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
+	"entente.example/internal/limit"
 )
 
 //go:embed migrations/*.sql
@@ -37,16 +38,17 @@ const readers = 8
 // transaction since the last checkpoint, acknowledged or not. Immediate transactions take the write lock at once, so that
 // none can fail half way because another process wrote in between.
 const (
-	writerOptions = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate"
+	writerOptions = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate&_pragma=wal_autocheckpoint(%d)"
 	readerOptions = "_pragma=query_only(1)&_pragma=busy_timeout(5000)"
 	guestOptions  = "mode=ro&_pragma=busy_timeout(5000)"
 )
 
 func writing() string {
+	options := fmt.Sprintf(writerOptions, limit.WALPages)
 	if crash.Weak(crash.NormalSync) {
-		return strings.Replace(writerOptions, "synchronous(FULL)", "synchronous(NORMAL)", 1)
+		return strings.Replace(options, "synchronous(FULL)", "synchronous(NORMAL)", 1)
 	}
-	return writerOptions
+	return options
 }
 
 // Open opens the database of the home in folder dir for reading and writing, makes it if it is not there, and brings its
@@ -71,7 +73,7 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 		db.writes, err = newSession(ctx, db.writer)
 	}
 	if err == nil {
-		err = db.writes.prepareAll(ctx)
+		err = errors.Join(db.writes.watchUndone(), db.writes.prepareAll(ctx))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, explain(err)), db.Close())

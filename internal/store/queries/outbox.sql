@@ -7,6 +7,9 @@ DELETE FROM outbox WHERE peer = $1 AND kind = $2 AND statement = $3;
 -- name: Retry :execrows
 UPDATE outbox SET attempts = $4, due = $5, last_error = $6 WHERE peer = $1 AND kind = $2 AND statement = $3;
 
+-- name: Attempts :one
+SELECT attempts FROM outbox WHERE peer = $1 AND kind = $2 AND statement = $3;
+
 -- The next peer for which something waits.
 -- name: NextPeer :one
 SELECT peer FROM outbox WHERE peer > $1 ORDER BY peer LIMIT 1;

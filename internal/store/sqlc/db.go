@@ -42,6 +42,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.amendmentsStmt, err = db.PrepareContext(ctx, amendments); err != nil {
 		return nil, fmt.Errorf("error preparing query Amendments: %w", err)
 	}
+	if q.attemptsStmt, err = db.PrepareContext(ctx, attempts); err != nil {
+		return nil, fmt.Errorf("error preparing query Attempts: %w", err)
+	}
 	if q.cardByHashStmt, err = db.PrepareContext(ctx, cardByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query CardByHash: %w", err)
 	}
@@ -402,6 +405,11 @@ func (q *Queries) Close() error {
 	if q.amendmentsStmt != nil {
 		if cerr := q.amendmentsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing amendmentsStmt: %w", cerr)
+		}
+	}
+	if q.attemptsStmt != nil {
+		if cerr := q.attemptsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing attemptsStmt: %w", cerr)
 		}
 	}
 	if q.cardByHashStmt != nil {
@@ -994,6 +1002,7 @@ type Queries struct {
 	agreementsStmt             *sql.Stmt
 	amendmentByHashStmt        *sql.Stmt
 	amendmentsStmt             *sql.Stmt
+	attemptsStmt               *sql.Stmt
 	cardByHashStmt             *sql.Stmt
 	cardsStmt                  *sql.Stmt
 	casesFromStmt              *sql.Stmt
@@ -1115,6 +1124,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		agreementsStmt:             q.agreementsStmt,
 		amendmentByHashStmt:        q.amendmentByHashStmt,
 		amendmentsStmt:             q.amendmentsStmt,
+		attemptsStmt:               q.attemptsStmt,
 		cardByHashStmt:             q.cardByHashStmt,
 		cardsStmt:                  q.cardsStmt,
 		casesFromStmt:              q.casesFromStmt,

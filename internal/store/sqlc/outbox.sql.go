@@ -9,6 +9,23 @@ import (
 	"context"
 )
 
+const attempts = `-- name: Attempts :one
+SELECT attempts FROM outbox WHERE peer = $1 AND kind = $2 AND statement = $3
+`
+
+type AttemptsParams struct {
+	Peer      string
+	Kind      string
+	Statement []byte
+}
+
+func (q *Queries) Attempts(ctx context.Context, arg AttemptsParams) (int64, error) {
+	row := q.queryRow(ctx, q.attemptsStmt, attempts, arg.Peer, arg.Kind, arg.Statement)
+	var attempts int64
+	err := row.Scan(&attempts)
+	return attempts, err
+}
+
 const dequeue = `-- name: Dequeue :execrows
 DELETE FROM outbox WHERE peer = $1 AND kind = $2 AND statement = $3
 `
