@@ -348,7 +348,7 @@ func TestUsable(t *testing.T) {
 		t.Errorf("an honest clock that is behind: %v", err)
 	}
 	wantFault(t, Usable(alice, later), fault.Failed, "the certificate of spiffe://alpha/person/alice expired at 2027-11-23T09:12:44Z", "entente person add alice")
-	wantFault(t, Usable(keys.Node, later), fault.Failed, "the certificate of spiffe://alpha/node expired at 2027-11-23T09:12:44Z", "new certificate")
+	wantFault(t, Usable(keys.Node, later), fault.Failed, "the certificate of spiffe://alpha/node expired at 2027-11-23T09:12:44Z", "issues itself a new one")
 	wantFault(t, Usable(keys.Node, before), fault.Failed, "is not valid before", "clock")
 	wantFault(t, Usable(tls.Certificate{}, now), fault.Failed, "not loaded", "")
 }

@@ -15,6 +15,7 @@
 //	keys/sealing.key                                   age identities
 //	keys/ca.key keys/node.key                          PKCS #8 in PEM
 //	certs/ca.pem certs/node.pem
+//	keys/statement.key.next keys/node.key.next         while one is renewed
 //	people/NAME.key people/NAME.pem                    one certificate for each person
 //
 // The recovery key is written elsewhere, once, and never read again by the node. Keys are never in the database, so

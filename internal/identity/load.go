@@ -57,12 +57,8 @@ func Load(dir, member string) (*Keys, error) {
 	if k.CA, err = LoadCA(dir, member); err != nil {
 		return nil, err
 	}
-	k.Node, err = loadPair(filepath.Join(dir, certsDir, "node.pem"), filepath.Join(dir, keysDir, "node.key"), nodeID(member))
-	if err != nil {
+	if k.Node, err = k.loadNode(dir); err != nil {
 		return nil, err
-	}
-	if err := issuedBy(k.Node.Leaf, k.CA); err != nil {
-		return nil, fault.New(fault.Invalid, "put the right file back", "%s: %w", filepath.Join(dir, certsDir, "node.pem"), err)
 	}
 	return k, nil
 }

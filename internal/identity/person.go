@@ -23,14 +23,9 @@ func (k *Keys) IssuePerson(dir, name string, now time.Time) error {
 	if err := statement.ValidPerson(name); err != nil {
 		return fault.New(fault.Misused, "choose a short word, such as: alice", "%w", err)
 	}
-	keyFile := filepath.Join(dir, keysDir, "ca.key")
-	key, err := readPrivate(keyFile)
+	issuer, err := k.authority(dir)
 	if err != nil {
 		return err
-	}
-	issuer, err := parseAuthority(k.CA, key)
-	if err != nil {
-		return fault.New(fault.Invalid, "put the right file back", "%s does not belong to certs/ca.pem: %w", keyFile, err)
 	}
 	p, err := issuer.issuePerson(k.Member, name, now)
 	if err != nil {
@@ -49,6 +44,20 @@ func (k *Keys) IssuePerson(dir, name string, now time.Time) error {
 		return fmt.Errorf("write certificate of %s: %w", name, err)
 	}
 	return nil
+}
+
+// authority reads the private key of our own authority.
+func (k *Keys) authority(dir string) (*authority, error) {
+	keyFile := filepath.Join(dir, keysDir, "ca.key")
+	key, err := readPrivate(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	a, err := parseAuthority(k.CA, key)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "put the right file back", "%s does not belong to certs/ca.pem: %w", keyFile, err)
+	}
+	return a, nil
 }
 
 // LoadPerson reads a person's certificate and key from the home. Of the home it needs nothing else, so a person may
@@ -86,5 +95,5 @@ func renewal(id string) string {
 	if _, name, ok := strings.Cut(id, "/person/"); ok {
 		return "issue a new one with: entente person add " + name
 	}
-	return "the node needs a new certificate from its own authority"
+	return "start the node: it issues itself a new one"
 }

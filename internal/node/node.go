@@ -19,6 +19,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,8 +108,9 @@ type node struct {
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
 	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
 
-	kept   atomic.Pointer[statement.Hash] // the house rules whose text was kept last
-	houses sync.Map                       // by hash, the texts of those by which something was decided and which are not kept yet
+	certificate atomic.Pointer[tls.Certificate] // of the node, as it was renewed last
+	kept        atomic.Pointer[statement.Hash]  // the house rules whose text was kept last
+	houses      sync.Map                        // by hash, the texts of those by which something was decided and which are not kept yet
 
 	mu         sync.Mutex // guards what follows
 	history    *member.History
@@ -160,6 +162,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 	if err := n.recover(ctx); err != nil {
 		return err
 	}
+	n.renew()
 	n.warn()
 	return n.serve(ctx, o)
 }
@@ -174,6 +177,7 @@ func newNode(h *Home, o Options) *node {
 	n.observe()
 	n.rounds, n.gossip, n.outside = newRounds(n), newGossip(n), newOutside()
 	h.Log.Now = n.rounds.date
+	n.certificate.Store(&h.Keys.Node)
 	return n
 }
 
@@ -247,7 +251,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 
 // rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
 func (n *node) rpcConfig(ctx context.Context) rpc.Config {
-	return rpc.Config{Self: n.Config.Member, Cert: n.Keys.Node, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Heard: n.heard, Calls: n.metrics.Calls, Metrics: n.metrics.Write, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
+	return rpc.Config{Self: n.Config.Member, Cert: *n.certificate.Load(), Renewed: n.certificate.Load, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Heard: n.heard, Calls: n.metrics.Calls, Metrics: n.metrics.Write, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
 		h, err := n.alliance(ctx)
 		if err != nil {
 			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)
@@ -409,7 +413,7 @@ func (n *node) dropArrived(ctx context.Context) error {
 
 // warn tells of certificates of ours that end soon, the node's own and its people's.
 func (n *node) warn() {
-	if end, soon := identity.ExpiresSoon(n.Keys.Node, n.now()); soon {
+	if end, soon := identity.ExpiresSoon(*n.certificate.Load(), n.now()); soon {
 		n.log.Warn("the node's certificate ends soon", "at", end)
 	}
 	list, err := n.People()
@@ -421,6 +425,21 @@ func (n *node) warn() {
 			n.log.Warn("a person's certificate ends soon", "person", one.Name, "at", one.CertificateEnds)
 		}
 	}
+}
+
+// renew issues the node a new certificate in time. The authority that does is ours, and stands on our card, so that nobody else needs to know.
+func (n *node) renew() {
+	old, now := n.certificate.Load().Leaf, n.now()
+	if now.Add(limit.CertificateRenewal).Before(old.NotAfter) && !now.Before(old.NotBefore) { // a clock that was ahead may have made it
+		return
+	}
+	cert, err := n.Keys.RenewNode(n.Dir, now)
+	if err != nil {
+		n.log.Error("cannot renew the node's certificate", "ends", old.NotAfter, "error", err)
+		return
+	}
+	n.certificate.Store(&cert)
+	n.log.Info("renewed the node's certificate", "ends", cert.Leaf.NotAfter)
 }
 
 // sweep drops what peers have left half delivered for too long, while the node runs, and warns once a day.
@@ -442,6 +461,7 @@ func (n *node) sweep(ctx context.Context) error {
 		if err := n.endProposals(ctx); err != nil {
 			n.log.Error("cannot end old proposals", "error", err)
 		}
+		n.renew()
 		if hour%24 == 0 {
 			n.warn()
 		}

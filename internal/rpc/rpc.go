@@ -59,7 +59,9 @@ import (
 type Config struct {
 	Self string          // our member's name
 	Cert tls.Certificate // whom we show: the node's certificate, or, towards our own node, a person's
-	CA   []byte          // our own authority, certificates in PEM; needed on the node side
+	// Renewed gives what a server shows instead of Cert, if it is not nil: it runs longer than a certificate lives.
+	Renewed func() *tls.Certificate
+	CA      []byte // our own authority, certificates in PEM; needed on the node side
 	// History gives the newest charter and cards that we know; it is asked again for every call. It may give nil before
 	// there is an alliance, and then nobody is let in. Needed on the peer side.
 	History func() *member.History
@@ -143,6 +145,10 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 		_, err := judge(cs)
 		return err
 	})
+	if cfg.Renewed != nil {
+		config.Certificates = nil
+		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Renewed(), nil }
+	}
 	if cfg.Metrics != nil {
 		// First, so that it is taken by whoever speaks both, as Prometheus does. gRPC offers h2 alone.
 		config.NextProtos = []string{http1, "h2"}
@@ -155,6 +161,7 @@ func newServer(cfg Config, listed func(person string) error, judge judgement) (*
 	return grpc.NewServer(
 		grpc.Creds(&doorkeeper{creds, g, cfg.Log, NewSeldom(cfg.Log), &web{cfg.Metrics, g, cfg.Log}}),
 		grpc.InTapHandle(newDoor(cfg.Log, outside).open),
+		grpc.NumStreamWorkers(limit.StreamWorkers),
 		grpc.ConnectionTimeout(limit.Handshake),
 		grpc.MaxConcurrentStreams(limit.PeerStreams),
 		grpc.MaxHeaderListSize(limit.HeaderList),

@@ -307,7 +307,7 @@ func TestExpired(t *testing.T) {
 	cfg := w.config(w.parties["alpha"])
 	cfg.Now = func() time.Time { return time.Now().Add(limit.CertificateLife + time.Hour) }
 	_, err := NewPeerServer(cfg)
-	wantFault(t, err, fault.Failed, "the certificate of spiffe://alpha/node expired at", "new certificate")
+	wantFault(t, err, fault.Failed, "the certificate of spiffe://alpha/node expired at", "issues itself a new one")
 	_, err = DialPeer(member.Member{Name: "bravo"}, cfg)
 	wantFault(t, err, fault.Failed, "the certificate of spiffe://alpha/node expired at", "")
 	cfg.Cert = w.person("alpha")
