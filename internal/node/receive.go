@@ -186,6 +186,7 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 	if !n.holdsKey(m) {
 		return n.refuse(ctx, o, base("sealed-for", "the manifest names a sealing key that this member does not hold", "a document sealed for the key on the newest card"))
 	}
+	header := meanwhile(func() error { return seal.CheckHeader(o.header, &m, n.sealing...) })
 	if o.decision, err = n.decide(ctx, policy.Accept, o.history, m, nil, nil); err != nil {
 		if errors.Is(err, errHouse) { // what is wrong there is not the peer's business, and somebody will correct it
 			return nil, fault.New(fault.Transient, "", "%s cannot decide about documents at present", n.Config.Member)
@@ -206,7 +207,7 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 	if err := n.reserve(ctx, o); err != nil {
 		return nil, err
 	}
-	switch err := seal.CheckHeader(o.header, &m, n.sealing...); {
+	switch err := header(); {
 	case errors.Is(err, seal.ErrHeader):
 		// The sender signed another header, so it is not to blame for this one.
 		return nil, n.reject(ctx, o.peer, fault.New(fault.Invalid, "", "%w", err))
@@ -214,6 +215,16 @@ func (n *node) judge(ctx context.Context, o *offer) (receipt []byte, err error) 
 		return n.refuse(ctx, o, base("header", err.Error(), "a header with one post-quantum hybrid stanza for each recipient, which opens with this member's key"))
 	}
 	return nil, nil
+}
+
+// meanwhile computes what will be asked for on another processor, if one is free. A panic is that of whoever asks.
+func meanwhile[T any](compute func() T) (ask func() T) {
+	ask = sync.OnceValue(compute)
+	go func() {
+		defer func() { _ = recover() }()
+		ask()
+	}()
+	return ask
 }
 
 // base makes a reason for what the node itself checks beside the policies.
