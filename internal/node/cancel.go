@@ -144,11 +144,11 @@ func (n *node) cancelled(ctx context.Context, given []store.Exchange) (*ententev
 	out := &ententev1.CancelResponse{}
 	for _, e := range given {
 		n.tries.end(attemptName(store.OutgoingDocument, e.Manifest, e.To))
+		n.settled.ring(e.Manifest, ending{e.To, store.Expired})
 		if e.State == store.Unconfirmed {
 			out.Unconfirmed = append(out.Unconfirmed, e.Ref())
 		}
 	}
-	n.settled.ring(given[0].Manifest)
 	err := n.DB.View(ctx, func(v *store.View) error {
 		for _, e := range given {
 			now, err := v.Exchange(e.Manifest, e.To)

@@ -22,11 +22,12 @@ import (
 // deliver makes one attempt to hand a document of ours to one recipient. It is done when the recipient's receipt,
 // stored or refused, is durable here, or when deliver_by has passed, which ends an attempt under way as well. It gives
 // deliver_by, if it came to read it.
-func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time.Time, err error) {
-	m, sealed, err := n.outgoing(ctx, o)
+func (n *node) deliver(ctx context.Context, f fresh, t *trial) (by time.Time, err error) {
+	d, err := n.outgoing(ctx, f)
 	if err != nil {
 		return by, err
 	}
+	o, m := f.Outgoing, d.manifest
 	by = m.Terms.DeliverBy
 	if n.now().After(by) {
 		return by, n.expire(ctx, o, m)
@@ -37,7 +38,7 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time
 	began := time.Now()
 	attempt, cancel := context.WithTimeout(ctx, by.Sub(n.now()))
 	defer cancel()
-	receipt, err := n.offer(attempt, o, m, sealed, t)
+	receipt, err := n.offer(attempt, o, d, t)
 	if err == nil {
 		return by, n.delivered(ctx, o, m, receipt, began)
 	}
@@ -48,7 +49,8 @@ func (n *node) deliver(ctx context.Context, o store.Outgoing, t *trial) (by time
 }
 
 // offer speaks to the recipient and gives its receipt, verified.
-func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[statement.Manifest], sealed store.Sealed, t *trial) (*statement.Signed[statement.Receipt], error) {
+func (n *node) offer(ctx context.Context, o store.Outgoing, d *document, t *trial) (*statement.Signed[statement.Receipt], error) {
+	m, sealed := d.manifest, d.sealed
 	h, err := n.alliance(ctx)
 	if err != nil {
 		return nil, err
@@ -86,19 +88,31 @@ func (n *node) offer(ctx context.Context, o store.Outgoing, m *statement.Signed[
 
 var errSettled = errors.New("settled already")
 
-// outgoing reads a document of ours that waits in the outbox. It may have been settled since dispatch looked. If that happens later, the receipt
-// finds it settled.
-func (n *node) outgoing(ctx context.Context, o store.Outgoing) (m *statement.Signed[statement.Manifest], s store.Sealed, err error) {
+// outgoing gives a document of ours that waits in the outbox, and reads it if it is not known. It may have been settled since dispatch looked, or settled
+// or tried since it was put there. If it is settled later, the receipt finds that.
+func (n *node) outgoing(ctx context.Context, f fresh) (d *document, err error) {
 	var raw []byte
-	err = n.DB.View(ctx, func(v *store.View) error { raw, s, err = v.Outgoing(o.Statement, o.Peer); return err })
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, s, errSettled
+	var sealed store.Sealed
+	waits := true
+	err = n.DB.View(ctx, func(v *store.View) error {
+		if f.document != nil {
+			waits, err = v.Waits(f.Outgoing)
+		} else {
+			raw, sealed, err = v.Outgoing(f.Statement, f.Peer)
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || !waits {
+		return nil, errSettled
 	}
 	if err != nil {
-		return nil, s, fmt.Errorf("read document: %w", err)
+		return nil, fmt.Errorf("read document: %w", err)
 	}
-	m, err = n.openOwn(raw)
-	return m, s, err
+	if f.document != nil {
+		return f.document, nil
+	}
+	m, err := n.openOwn(raw)
+	return &document{m, sealed}, err
 }
 
 // callDeliver speaks the protocol once. ctx ends it at any point; what the recipient holds then is where it goes on.
@@ -254,7 +268,7 @@ func (n *node) delivered(ctx context.Context, o store.Outgoing, m *statement.Sig
 	if err != nil {
 		return fmt.Errorf("record receipt: %w", err)
 	}
-	n.settled.ring(r.Terms.Manifest)
+	n.settled.ring(r.Terms.Manifest, ending{r.Terms.From, state})
 	if state == store.Refused {
 		n.stepped(string(event.Kind), &m.Terms, o.Peer, o.Peer, began, "rules", event.Rules)
 		return nil
@@ -274,7 +288,7 @@ func (n *node) expire(ctx context.Context, o store.Outgoing, m *statement.Signed
 	if err != nil {
 		return fmt.Errorf("record expiry: %w", err)
 	}
-	n.settled.ring(m.Hash)
+	n.settled.ring(m.Hash, ending{o.Peer, store.Expired})
 	n.stepped(string(statement.EventExpired), &m.Terms, o.Peer, o.Peer, time.Time{})
 	return nil
 }

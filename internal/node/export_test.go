@@ -16,7 +16,7 @@ var Current = current
 // Attempt makes one attempt at an item as the outbox read it, however long ago that was.
 func (h *Home) Attempt(ctx context.Context, o store.Outgoing) {
 	n := newNode(h, Options{Log: slog.New(slog.DiscardHandler), Now: time.Now})
-	n.attempt(ctx, o)
+	n.attempt(ctx, fresh{Outgoing: o})
 }
 
 // AskOutside brings one request to an outside witness.

@@ -96,12 +96,12 @@ func (n *node) Show(ctx context.Context, req *ententev1.ShowRequest) (*ententev1
 func (n *node) untilSettled(ctx context.Context, most time.Duration, about statement.Hash, find func(*store.View) ([]store.Exchange, error)) (found []store.Exchange, err error) {
 	late := time.NewTimer(most)
 	defer late.Stop()
-	var rung <-chan struct{}
+	var rung <-chan ending
 	for {
 		listened := rung != nil
 		if !listened && !about.IsZero() {
 			var stop func()
-			rung, stop = n.settled.listen(about)
+			rung, stop = n.settled.listen(about, 1)
 			defer stop()
 			listened = true
 		}

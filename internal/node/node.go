@@ -78,6 +78,7 @@ type node struct {
 	reach   func(ctx context.Context, member, address string) (net.Conn, error) // of other members; nil: by TCP
 	sealing []*seal.Key
 	wake    chan struct{} // there is something new in the outbox; holds at most one
+	fresh   chan fresh    // what that is, where whoever put it there says so
 	held    chan struct{} // a release began to wait for a second person; holds at most one
 	busy    busy          // exchanges and submissions under way
 	tries   tries
@@ -169,7 +170,7 @@ func (h *Home) Serve(ctx context.Context, o Options) error {
 
 // newNode makes a node of a home. It does nothing yet.
 func newNode(h *Home, o Options) *node {
-	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1), held: make(chan struct{}, 1),
+	n := &node{Home: h, log: o.Log.With("member", h.Config.Member), now: o.Now, reach: o.Dial, wake: make(chan struct{}, 1), fresh: make(chan fresh, limit.Fresh), held: make(chan struct{}, 1),
 		heartbeat: limit.Heartbeat, gossipPause: limit.GossipPause, look: cmp.Or(o.look, limit.WitnessLook)}
 	n.witness = audit.NewWitness(filepath.Join(h.Dir, headDir), audit.WitnessKeys{Ed25519: h.Keys.Witness, MLDSA: h.Keys.WitnessMLDSA})
 	n.witness.Now = o.Now

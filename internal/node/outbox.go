@@ -25,12 +25,13 @@ import (
 func (n *node) outbox(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
-	p := &places{under: map[place]int{}}
+	p := &places{under: map[place]int{}, short: map[place]bool{}}
 	if err := n.allAbsent(ctx); err != nil {
 		return err
 	}
+	begin := func(f fresh) { n.begin(ctx, p, &attempts, f) }
 	for ctx.Err() == nil {
-		next, err := n.dispatch(ctx, p, &attempts)
+		next, err := n.dispatch(ctx, p, begin)
 		if err != nil && ctx.Err() == nil {
 			n.log.Error("cannot read the outbox", "error", err)
 			next = n.now().Add(limit.RetryFirst)
@@ -39,15 +40,54 @@ func (n *node) outbox(ctx context.Context) error {
 		if !next.IsZero() {
 			pause = min(pause, max(next.Sub(n.now()), 10*time.Millisecond))
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-n.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
+		n.rest(ctx, pause, func(f fresh) {
+			if !p.wanted(place{f.Peer, f.Large}) { // it comes after what waits for a place, and dispatch will find it
+				begin(f)
+			}
+		})
 	}
 	return nil
+}
+
+// rest waits until somebody nudges, or for so long. What was put into the outbox meanwhile begins at once.
+func (n *node) rest(ctx context.Context, pause time.Duration, begin func(fresh)) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.wake:
+			return
+		case <-timer.C:
+			return
+		case f := <-n.fresh:
+			begin(f)
+		}
+	}
+}
+
+// fresh is something in the outbox, with the document that it is about if that is known already.
+type fresh struct {
+	store.Outgoing
+	document *document
+}
+
+// document is one of ours with all that its delivery needs; what is in no row is a blob.
+type document struct {
+	manifest *statement.Signed[statement.Manifest]
+	sealed   store.Sealed
+}
+
+// start has a document that was just put into the outbox tried at once, which saves to look for it there. Where that is too much, it is looked for.
+func (n *node) start(list []store.Outgoing, d *document) {
+	for _, o := range list {
+		select {
+		case n.fresh <- fresh{o, d}:
+		default:
+			n.nudge()
+		}
+	}
 }
 
 // allAbsent has what waits since an earlier run tried when its addressee is first heard of.
@@ -67,8 +107,8 @@ func (n *node) allAbsent(ctx context.Context) error {
 type places struct {
 	mu    sync.Mutex
 	under map[place]int
-	short bool      // something that is due found no place, or was not looked at
-	ahead time.Time // when dispatch last looked for what a clock that was ahead has put off; only it touches this
+	short map[place]bool // where something that is due found no place, or was not looked at
+	ahead time.Time      // when dispatch last looked for what a clock that was ahead has put off; only it touches this
 }
 
 type place struct {
@@ -82,7 +122,7 @@ func (p *places) take(peer string, large bool) (leave func() (wanted bool), ok b
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.under[at] >= limit.DeliveriesEach || p.under[at]+p.under[other] >= limit.Deliveries {
-		p.short = true
+		p.short[at] = true
 		return nil, false
 	}
 	p.under[at]++
@@ -90,26 +130,33 @@ func (p *places) take(peer string, large bool) (leave func() (wanted bool), ok b
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.under[at]--
-		return p.short
+		return p.short[at] || p.short[other]
 	}, true
 }
 
-// want notes whether something waits for a place.
-func (p *places) want(short bool) {
+// wanted tells whether something waits for such a place, and will be looked for when one with that peer is given back.
+func (p *places) wanted(at place) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.short[at]
+}
+
+// want notes where something waits for a place, and nowhere else.
+func (p *places) want(short map[place]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.short = short
 }
 
 // dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
-// the next item is due. An attempt that ends nudges if something found no place, or if it failed: then it is due at another time.
-func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup) (next time.Time, err error) {
+// the next item is due.
+func (n *node) dispatch(ctx context.Context, p *places, begin func(fresh)) (next time.Time, err error) {
 	back := n.absent.back()
 	if err := n.hasten(ctx, back); err != nil {
 		n.absent.again(back)
 		return next, err
 	}
-	p.want(false)
+	p.want(map[place]bool{})
 	var due []store.Outgoing
 	now := n.now()
 	err = n.DB.View(ctx, func(v *store.View) error {
@@ -132,28 +179,38 @@ func (n *node) dispatch(ctx context.Context, p *places, attempts *sync.WaitGroup
 	if err != nil {
 		return next, fmt.Errorf("look into the outbox: %w", err)
 	}
-	if len(due) >= limit.DueEach {
-		p.want(true) // there may be more
-	}
+	count, short := map[place]int{}, map[place]bool{}
 	for _, o := range due {
-		end, ok := n.busy.begin(attemptName(o.Kind, o.Statement, o.Peer))
-		if !ok {
-			continue
-		}
-		leave, ok := p.take(o.Peer, o.Large)
-		if !ok {
-			end()
-			continue
-		}
-		attempts.Go(func() {
-			again := n.attempt(ctx, o)
-			end()
-			if leave() || again {
-				n.nudge()
-			}
-		})
+		at := place{o.Peer, o.Large}
+		count[at]++
+		short[at] = count[at] >= limit.DueEach // there may be more
+	}
+	p.want(short)
+	for _, o := range due {
+		begin(fresh{Outgoing: o})
 	}
 	return next, nil
+}
+
+// begin starts an attempt, if none is under way and there is a place. When it ends it nudges if something found no place, or if it failed: then
+// it is due at another time.
+func (n *node) begin(ctx context.Context, p *places, attempts *sync.WaitGroup, f fresh) {
+	end, ok := n.busy.begin(attemptName(f.Kind, f.Statement, f.Peer))
+	if !ok {
+		return
+	}
+	leave, ok := p.take(f.Peer, f.Large)
+	if !ok {
+		end()
+		return
+	}
+	attempts.Go(func() {
+		again := n.attempt(ctx, f)
+		end()
+		if leave() || again {
+			n.nudge()
+		}
+	})
 }
 
 // hasten makes due what waits for members that were heard of again.
@@ -317,7 +374,8 @@ func (t *tries) forget(name string) {
 }
 
 // attempt tries one item once, and notes a failure; again tells that the item may still wait.
-func (n *node) attempt(ctx context.Context, o store.Outgoing) (again bool) {
+func (n *node) attempt(ctx context.Context, f fresh) (again bool) {
+	o := f.Outgoing
 	name := attemptName(o.Kind, o.Statement, o.Peer)
 	ctx, end := n.tries.begin(ctx, name)
 	defer end()
@@ -326,7 +384,7 @@ func (n *node) attempt(ctx context.Context, o store.Outgoing) (again bool) {
 	var err error
 	switch o.Kind {
 	case store.OutgoingDocument:
-		by, err = n.deliver(ctx, o, &t)
+		by, err = n.deliver(ctx, f, &t)
 	case store.OutgoingAgreement:
 		err = n.handInAgreement(ctx, o)
 	case store.OutgoingNotice:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 	}
 	if done, err := n.sentBefore(ctx, s, sub); err != nil || done != nil {
 		n.nudge() // the answer may have been lost, and with it the nudge
-		return n.respond(stream, sub, done, err)
+		return n.respond(stream, sub, nil, done, err)
 	}
 	if err := n.mayExchange(ctx); err != nil {
 		return err
@@ -71,13 +72,21 @@ func (n *node) Send(stream grpc.ClientStreamingServer[ententev1.SendRequest, ent
 			return err
 		}
 	}
+	defer func() {
+		if s.quiet != nil {
+			s.quiet()
+		}
+	}()
 	out, err := n.handOver(ctx, s, decision, sub, stream)
-	n.nudge() // also after an error: the fact may stand all the same
-	return n.respond(stream, sub, out, err)
+	if err != nil {
+		n.nudge() // the fact may stand all the same
+	}
+	return n.respond(stream, sub, s.ends, out, err)
 }
 
-// respond answers, after it has waited for the deliveries if it is asked to.
-func (n *node) respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], sub *ententev1.Submission, out *ententev1.SendResponse, err error) error {
+// respond answers, after it has waited for the deliveries if it is asked to. ends gets the end of each delivery; it is nil if they may have ended before.
+func (n *node) respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, ententev1.SendResponse], sub *ententev1.Submission, ends <-chan ending,
+	out *ententev1.SendResponse, err error) error {
 	if err != nil {
 		return err
 	}
@@ -86,15 +95,44 @@ func (n *node) respond(stream grpc.ClientStreamingServer[ententev1.SendRequest, 
 		if err != nil {
 			return err
 		}
-		exchanges, err := n.untilSettled(stream.Context(), wait, manifest, func(v *store.View) ([]store.Exchange, error) { return v.States(manifest) })
-		if err != nil {
-			return err
-		}
-		for _, e := range exchanges {
-			out.States = append(out.States, string(n.underWay(e).State))
+		if out.States = allEnded(stream.Context(), wait, ends, len(out.GetExchanges())); out.States == nil {
+			if ends != nil {
+				wait = 0 // it was waited for
+			}
+			exchanges, err := n.untilSettled(stream.Context(), wait, manifest, func(v *store.View) ([]store.Exchange, error) { return v.States(manifest) })
+			if err != nil {
+				return err
+			}
+			for _, e := range exchanges {
+				out.States = append(out.States, string(n.underWay(e).State))
+			}
 		}
 	}
 	return crash.Step(crash.AnswerSend, func() error { return stream.SendAndClose(out) })
+}
+
+// allEnded waits for the ends of so many deliveries, and gives their states sorted by recipient; nil if not all have ended within most.
+func allEnded(ctx context.Context, most time.Duration, ends <-chan ending, deliveries int) (states []string) {
+	if ends == nil {
+		return nil
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	state := map[string]store.State{}
+	for len(state) < deliveries {
+		select {
+		case e := <-ends:
+			state[e.to] = e.state
+		case <-late.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	for _, to := range slices.Sorted(maps.Keys(state)) {
+		states = append(states, string(state[to]))
+	}
+	return states
 }
 
 // sent is the answer about a manifest that is on its way.
@@ -118,6 +156,10 @@ type submission struct {
 	agreement  *statement.Signed[statement.Agreement]
 	history    *member.History
 	person     *policy.Person
+
+	// Where somebody waits for it: what gets the end of each delivery, and how to stop listening.
+	ends  <-chan ending
+	quiet func()
 }
 
 // compose makes the core of the manifest. A name that nothing is known by cannot stand in a manifest, and is the
@@ -277,6 +319,9 @@ func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, s
 	if err := g.commit(signed.Hash); err != nil {
 		return nil, fmt.Errorf("store document: %w", n.explainFull(err))
 	}
+	if sub.GetSettledWithin() > 0 {
+		s.ends, s.quiet = n.settled.listen(signed.Hash, len(signed.Terms.To))
+	}
 	now := n.now()
 	record := func() error {
 		return n.commitAs(ctx, crash.Released, func(tx *store.Tx) error {
@@ -292,6 +337,7 @@ func (n *node) handOver(ctx context.Context, s *submission, d policy.Decision, s
 	}
 	n.manifests.Put(known{s.history, sha256.Sum256(signed.Raw)}, signed)
 	n.released(&signed.Terms, began)
+	n.start(outgoingOf(signed, now), &document{signed, store.Sealed{Header: sealed.Header, Payload: g.row}})
 	return sent(signed), nil
 }
 
@@ -311,13 +357,23 @@ func putReleased(tx *store.Tx, m *statement.Signed[statement.Manifest], header, 
 		if err := tx.PutExchange(m.Hash, to, store.Queued, now); err != nil {
 			return err
 		}
-		if err := tx.Enqueue(store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: m.Hash, Large: isLarge(m.Terms), Due: now}); err != nil {
+	}
+	for _, o := range outgoingOf(m, now) {
+		if err := tx.Enqueue(o); err != nil {
 			return err
 		}
 	}
 	event.Kind, event.Time, event.ID, event.Manifest, event.Peers, event.Stage = statement.EventReleased, now, m.Terms.ID, m.Hash, m.Terms.To, string(policy.Release)
 	_, err := tx.Record(event)
 	return err
+}
+
+// outgoingOf is what the release of a manifest puts into the outbox.
+func outgoingOf(m *statement.Signed[statement.Manifest], now time.Time) (list []store.Outgoing) {
+	for _, to := range m.Terms.To {
+		list = append(list, store.Outgoing{Peer: to, Kind: store.OutgoingDocument, Statement: m.Hash, Large: isLarge(m.Terms), Due: now})
+	}
+	return list
 }
 
 // isLarge tells whether a document keeps a connection busy for long.
