@@ -25,7 +25,8 @@ import (
 func (n *node) outbox(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
-	p := &places{under: map[place]int{}, short: map[place]bool{}}
+	p := &places{under: map[place]int{}}
+	p.anew(map[place]bool{})
 	if err := n.allAbsent(ctx); err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (n *node) outbox(ctx context.Context) error {
 			pause = min(pause, max(next.Sub(n.now()), 10*time.Millisecond))
 		}
 		n.rest(ctx, pause, func(f fresh) {
-			if !p.wanted(place{f.Peer, f.Large}) { // it comes after what waits for a place, and dispatch will find it
+			if !p.wanted(f.place()) { // it comes after what dispatch will find
 				begin(f)
 			}
 		})
@@ -79,6 +80,8 @@ type document struct {
 	sealed   store.Sealed
 }
 
+func (f fresh) name() string { return attemptName(f.Kind, f.Statement, f.Peer) }
+
 // start has a document that was just put into the outbox tried at once, which saves to look for it there. Where that is too much, it is looked for.
 func (n *node) start(list []store.Outgoing, d *document) {
 	for _, o := range list {
@@ -102,52 +105,6 @@ func (n *node) allAbsent(ctx context.Context) error {
 	return nil
 }
 
-// places counts the attempts under way with each peer, so that one that is slow or silent keeps none of the others waiting; nor do large
-// documents keep small ones waiting, nor many small ones a large one.
-type places struct {
-	mu    sync.Mutex
-	under map[place]int
-	short map[place]bool // where something that is due found no place, or was not looked at
-	ahead time.Time      // when dispatch last looked for what a clock that was ahead has put off; only it touches this
-}
-
-type place struct {
-	peer  string
-	large bool
-}
-
-// take takes a place; ok tells whether there was one, and then leave gives it back, and tells whether somebody waits for one.
-func (p *places) take(peer string, large bool) (leave func() (wanted bool), ok bool) {
-	at, other := place{peer, large}, place{peer, !large}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.under[at] >= limit.DeliveriesEach || p.under[at]+p.under[other] >= limit.Deliveries {
-		p.short[at] = true
-		return nil, false
-	}
-	p.under[at]++
-	return func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.under[at]--
-		return p.short[at] || p.short[other]
-	}, true
-}
-
-// wanted tells whether something waits for such a place, and will be looked for when one with that peer is given back.
-func (p *places) wanted(at place) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.short[at]
-}
-
-// want notes where something waits for a place, and nowhere else.
-func (p *places) want(short map[place]bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.short = short
-}
-
 // dispatch starts an attempt for everything that is due and not under way, as far as there are places, and tells when
 // the next item is due.
 func (n *node) dispatch(ctx context.Context, p *places, begin func(fresh)) (next time.Time, err error) {
@@ -156,7 +113,7 @@ func (n *node) dispatch(ctx context.Context, p *places, begin func(fresh)) (next
 		n.absent.again(back)
 		return next, err
 	}
-	p.want(map[place]bool{})
+	p.anew(map[place]bool{})
 	var due []store.Outgoing
 	now := n.now()
 	err = n.DB.View(ctx, func(v *store.View) error {
@@ -181,36 +138,55 @@ func (n *node) dispatch(ctx context.Context, p *places, begin func(fresh)) (next
 	}
 	count, short := map[place]int{}, map[place]bool{}
 	for _, o := range due {
-		at := place{o.Peer, o.Large}
+		at := fresh{Outgoing: o}.place()
 		count[at]++
 		short[at] = count[at] >= limit.DueEach // there may be more
 	}
-	p.want(short)
+	p.anew(short)
 	for _, o := range due {
 		begin(fresh{Outgoing: o})
 	}
 	return next, nil
 }
 
-// begin starts an attempt, if none is under way and there is a place. When it ends it nudges if something found no place, or if it failed: then
-// it is due at another time.
+// begin starts an attempt, if none is under way and there is a place; otherwise it stands in line for one. Who has a place makes the next attempt that
+// somebody stands in line for. An attempt that failed nudges: it is due at another time.
 func (n *node) begin(ctx context.Context, p *places, attempts *sync.WaitGroup, f fresh) {
-	end, ok := n.busy.begin(attemptName(f.Kind, f.Statement, f.Peer))
+	end, ok := n.busy.begin(f.name())
 	if !ok {
 		return
 	}
-	leave, ok := p.take(f.Peer, f.Large)
-	if !ok {
+	if !p.take(f) {
 		end()
 		return
 	}
 	attempts.Go(func() {
-		again := n.attempt(ctx, f)
-		end()
-		if leave() || again {
-			n.nudge()
+		for ok {
+			again := n.attempt(ctx, f)
+			end()
+			if again {
+				n.nudge()
+			}
+			f, end, ok = n.another(ctx, p, f.place())
 		}
 	})
+}
+
+// another gives a place back, and what stands in line for it; ok tells whether there is something, whose place is taken then, until end.
+func (n *node) another(ctx context.Context, p *places, at place) (f fresh, end func(), ok bool) {
+	for {
+		f, ok, wanted := p.leave(at)
+		if wanted {
+			n.nudge()
+		}
+		if !ok || ctx.Err() != nil {
+			return f, nil, false
+		}
+		if end, ok = n.busy.begin(f.name()); ok {
+			return f, end, true
+		}
+		at = f.place()
+	}
 }
 
 // hasten makes due what waits for members that were heard of again.
@@ -375,8 +351,7 @@ func (t *tries) forget(name string) {
 
 // attempt tries one item once, and notes a failure; again tells that the item may still wait.
 func (n *node) attempt(ctx context.Context, f fresh) (again bool) {
-	o := f.Outgoing
-	name := attemptName(o.Kind, o.Statement, o.Peer)
+	o, name := f.Outgoing, f.name()
 	ctx, end := n.tries.begin(ctx, name)
 	defer end()
 	var t trial
