@@ -445,9 +445,9 @@ func TestIndexes(t *testing.T) {
 	arg := regexp.MustCompile(`sqlc\.arg\((\w+)\)|\$\d`)
 	for name, want := range map[string]string{
 		"Held":              "COVERING INDEX manifest_by_sender (sender=?)",
-		"ExchangesByName":   "(sender=? AND id=?)",
-		"ExchangesByID":     "manifest_by_id (id=?)",
-		"ExchangesBySender": "(sender=?)",
+		"ExchangesByName":   "(id=? AND sender=?)",
+		"ExchangesByID":     "(id=?)",
+		"ExchangesBySender": "manifest_by_sender (sender=?)",
 		"NextPeer":          "(peer>?)",
 		"DueOf":             "outbox_by_peer (peer=? AND large=? AND due<?)",
 		"Hasten":            "outbox_by_peer",

@@ -58,12 +58,11 @@ CREATE TABLE manifest (
     header  BYTEA,
     salt    BYTEA,
     payload BYTEA,
-    UNIQUE (sender, id)
+    UNIQUE (id, sender)
 );
 CREATE INDEX manifest_by_time ON manifest (created, sha256);
-CREATE INDEX manifest_by_id ON manifest (id);
--- All that adding up what a sender's documents take needs, so that it reads no row of the table.
-CREATE INDEX manifest_by_sender ON manifest (sender, size, length(header));
+-- With all that adding up what a sender's documents take needs, so that it reads no row of the table.
+CREATE INDEX manifest_by_sender ON manifest (sender, id, size, length(header));
 
 -- One manifest to one recipient. At the sender a row for each recipient, at a recipient one row, its own.
 CREATE TABLE exchange (
