@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"entente.example/internal/limit"
 )
 
-// A running node warns once a day of certificates that end within limit.CertificateWarning, its own and its people's.
+// A running node warns once a day of certificates that end within limit.CertificateWarning: its people's, and its own if it cannot renew that.
 func TestWarnsDaily(t *testing.T) {
 	t.Parallel()
 	made := time.Now()
@@ -29,6 +30,9 @@ func TestWarnsDaily(t *testing.T) {
 	if err := h.AddPerson(t.Context(), made, Persona{Name: "alice", Roles: []string{"reader"}}.Person(made)); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Remove(filepath.Join(dir, "keys", "ca.key")); err != nil { // nothing is renewed without it
+		t.Fatal(err)
+	}
 	end := made.Add(limit.CertificateLife)
 	for _, c := range []struct {
 		now  time.Time
@@ -38,6 +42,7 @@ func TestWarnsDaily(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			n := &node{Home: h, log: slog.New(slog.NewTextHandler(&b, nil)), now: func() time.Time { return c.now }}
+			n.certificate.Store(&h.Keys.Node)
 			go func() { _ = n.sweep(ctx) }()
 			time.Sleep(49 * time.Hour)
 			cancel()

@@ -24,8 +24,12 @@ func (tx *Tx) PutCosigned(c Cosigned) error {
 	return nil
 }
 
-// ExtendCosigned replaces a co-signed checkpoint by the same with more co-signatures, unless it is not there any more, or was there before.
+// ExtendCosigned replaces a co-signed checkpoint by the same with more co-signatures, or adds it if before was not put yet: then that has no
+// effect any more. If there was another one of that size, it stays.
 func (tx *Tx) ExtendCosigned(c Cosigned, before []byte) error {
+	if err := tx.PutCosigned(Cosigned{Size: c.Size, At: c.At, Note: before}); err != nil {
+		return err
+	}
 	if err := tx.q.ExtendCosigned(tx.ctx, sqlc.ExtendCosignedParams{Size: c.Size, Note: c.Note, Before: before}); err != nil {
 		return fmt.Errorf("extend co-signed checkpoint: %w", explain(err))
 	}
