@@ -84,6 +84,9 @@ func checkKeyFiles(dir string) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // one is being renewed
+		}
 		if err != nil {
 			return fmt.Errorf("look at key: %w", err)
 		}

@@ -32,27 +32,35 @@ func (k *Keys) RenewNode(dir string, now time.Time) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	keys, cert := filepath.Join(dir, keysDir), filepath.Join(dir, certsDir, nodeCertificate)
-	// What a crash left of an earlier renewal may be the only key of the certificate in use.
-	if _, err := loadPair(cert, filepath.Join(keys, nextNodeKey), nodeID(k.Member)); err == nil {
-		if err := switchKey(keys, nextNodeKey, nodeKey); err != nil {
-			return tls.Certificate{}, err
-		}
-	}
 	p, err := issuer.issueNode(k.Member, now)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	if err := durable.Replace(filepath.Join(keys, nextNodeKey), p.keyPEM()); err != nil {
-		return tls.Certificate{}, fmt.Errorf("write key: %w", err)
+	if err := k.stageNodeKey(dir, p); err != nil {
+		return tls.Certificate{}, err
 	}
-	if err := durable.Replace(cert, p.certPEM()); err != nil {
+	if err := durable.Replace(filepath.Join(dir, certsDir, nodeCertificate), p.certPEM()); err != nil {
 		return tls.Certificate{}, fmt.Errorf("write certificate: %w", err)
 	}
-	if err := switchKey(keys, nextNodeKey, nodeKey); err != nil {
+	if err := switchKey(filepath.Join(dir, keysDir), nextNodeKey, nodeKey); err != nil {
 		return tls.Certificate{}, err
 	}
 	return k.loadNode(dir)
+}
+
+// stageNodeKey puts a key beside the one in use. What a crash left there of an earlier renewal may be the only key of the certificate in use, and is
+// put into its place before.
+func (k *Keys) stageNodeKey(dir string, p pair) error {
+	keys := filepath.Join(dir, keysDir)
+	if _, err := loadPair(filepath.Join(dir, certsDir, nodeCertificate), filepath.Join(keys, nextNodeKey), nodeID(k.Member)); err == nil {
+		if err := switchKey(keys, nextNodeKey, nodeKey); err != nil {
+			return err
+		}
+	}
+	if err := durable.Replace(filepath.Join(keys, nextNodeKey), p.keyPEM()); err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	return nil
 }
 
 // loadNode reads the node's certificate with its key, which may be the next one while it is renewed, or after a crash.

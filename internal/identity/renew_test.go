@@ -59,7 +59,6 @@ func TestRenewNode(t *testing.T) {
 	put("certs/node.pem", newCert)
 	loads("crashed after it", cert.Certificate[0])
 
-	// Renewing again, also if that is interrupted before its certificate is there, keeps the key of the one in use.
 	put("keys/ca.key", []byte(keyPEM(t)))
 	if _, err := keys.RenewNode(dir, later); err == nil {
 		t.Error("another authority's key renewed a certificate")
@@ -69,4 +68,40 @@ func TestRenewNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	loads("only the next key is left", cert.Certificate[0])
+
+	// Renewing again, and a crash before that has its certificate, keeps the key of the one in use.
+	if err := keys.stageNodeKey(dir, pair{key: []byte("the one after")}); err != nil {
+		t.Fatal(err)
+	}
+	loads("crashed while renewing again", cert.Certificate[0])
+}
+
+// TestLoadBesideRenewal loads a home again and again while its certificate is renewed, as other programs may: every time there is a certificate with
+// its key.
+func TestLoadBesideRenewal(t *testing.T) {
+	t.Parallel()
+	dir, _, keys, _ := created(t, "alpha")
+	done := make(chan error)
+	go func() {
+		for range 200 {
+			if _, err := keys.RenewNode(dir, now); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+			if _, err := Load(dir, "alpha"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -102,7 +102,7 @@ func (n *node) outgoing(ctx context.Context, f fresh) (d *document, err error) {
 		}
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) || !waits {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !waits {
 		return nil, errSettled
 	}
 	if err != nil {

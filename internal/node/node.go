@@ -38,7 +38,6 @@ import (
 	"entente.example/internal/crash"
 	"entente.example/internal/durable"
 	"entente.example/internal/fault"
-	"entente.example/internal/identity"
 	"entente.example/internal/limit"
 	"entente.example/internal/member"
 	"entente.example/internal/memo"
@@ -109,7 +108,9 @@ type node struct {
 	// stub stands for the nodes of other members in tests that have none; nil: they are called.
 	stub func(ctx context.Context, member string) ententev1.PeerServiceClient
 
-	certificate atomic.Pointer[tls.Certificate] // of the node, as it was renewed last
+	certificate atomic.Pointer[tls.Certificate] // of the node, as it was renewed last; see shown
+	renewal     sync.Mutex                      // guards renewing it
+	renewTried  time.Time                       // when that was last begun
 	kept        atomic.Pointer[statement.Hash]  // the house rules whose text was kept last
 	houses      sync.Map                        // by hash, the texts of those by which something was decided and which are not kept yet
 
@@ -252,7 +253,7 @@ func (n *node) serve(ctx context.Context, o Options) error {
 
 // rpcConfig is how this node speaks, to whomever. Without a readable charter nobody is a member.
 func (n *node) rpcConfig(ctx context.Context) rpc.Config {
-	return rpc.Config{Self: n.Config.Member, Cert: *n.certificate.Load(), Renewed: n.certificate.Load, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Heard: n.heard, Calls: n.metrics.Calls, Metrics: n.metrics.Write, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
+	return rpc.Config{Self: n.Config.Member, Cert: *n.shown(), Renewed: n.shown, CA: n.Keys.CA, Log: n.log, Now: n.now, Dial: n.reach, Heard: n.heard, Calls: n.metrics.Calls, Metrics: n.metrics.Write, Listed: func(name string) error { _, err := person(n.Dir, name); return err }, History: func() *member.History {
 		h, err := n.alliance(ctx)
 		if err != nil {
 			n.log.Error("cannot read the charter, so nobody is trusted", "error", err)
@@ -410,37 +411,6 @@ func (n *node) dropArrived(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// warn tells of certificates of ours that end soon, the node's own and its people's.
-func (n *node) warn() {
-	if end, soon := identity.ExpiresSoon(*n.certificate.Load(), n.now()); soon {
-		n.log.Warn("the node's certificate ends soon", "at", end)
-	}
-	list, err := n.People()
-	if err != nil {
-		n.log.Error("cannot read who works for this member", "error", err)
-	}
-	for _, one := range list {
-		if !one.CertificateEnds.IsZero() && n.now().Add(limit.CertificateWarning).After(one.CertificateEnds) {
-			n.log.Warn("a person's certificate ends soon", "person", one.Name, "at", one.CertificateEnds)
-		}
-	}
-}
-
-// renew issues the node a new certificate in time. The authority that does is ours, and stands on our card, so that nobody else needs to know.
-func (n *node) renew() {
-	old, now := n.certificate.Load().Leaf, n.now()
-	if now.Add(limit.CertificateRenewal).Before(old.NotAfter) && !now.Before(old.NotBefore) { // a clock that was ahead may have made it
-		return
-	}
-	cert, err := n.Keys.RenewNode(n.Dir, now)
-	if err != nil {
-		n.log.Error("cannot renew the node's certificate", "ends", old.NotAfter, "error", err)
-		return
-	}
-	n.certificate.Store(&cert)
-	n.log.Info("renewed the node's certificate", "ends", cert.Leaf.NotAfter)
 }
 
 // sweep drops what peers have left half delivered for too long, while the node runs, and warns once a day.

@@ -97,12 +97,17 @@ func (r *remote) dial(cfg Config, judge func(tls.ConnectionState) error) (*grpc.
 	if err := identity.Usable(cfg.Cert, cfg.Now()); err != nil {
 		return nil, err
 	}
-	creds := credentials.NewTLS(identity.ClientTLS(cfg.Cert, func(cs tls.ConnectionState) error {
+	config := identity.ClientTLS(cfg.Cert, func(cs tls.ConnectionState) error {
 		if err := judge(cs); err != nil {
 			return &wrongEnd{err}
 		}
 		return nil
-	}))
+	})
+	if cfg.Renewed != nil { // gRPC connects again and again
+		config.Certificates = nil
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cfg.Renewed(), nil }
+	}
+	creds := credentials.NewTLS(config)
 	// passthrough: our own dialer resolves the name, and no TXT record tells us how to behave.
 	conn, err := grpc.NewClient("passthrough:///"+r.address,
 		grpc.WithTransportCredentials(&witness{creds, r}),

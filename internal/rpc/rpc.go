@@ -59,7 +59,7 @@ import (
 type Config struct {
 	Self string          // our member's name
 	Cert tls.Certificate // whom we show: the node's certificate, or, towards our own node, a person's
-	// Renewed gives what a server shows instead of Cert, if it is not nil: it runs longer than a certificate lives.
+	// Renewed gives what is shown instead of Cert from now on, if it is not nil: servers run, and connections are kept, longer than a certificate lives.
 	Renewed func() *tls.Certificate
 	CA      []byte // our own authority, certificates in PEM; needed on the node side
 	// History gives the newest charter and cards that we know; it is asked again for every call. It may give nil before

@@ -139,7 +139,23 @@ func TestUpdateJoinsCommitUnderWay(t *testing.T) {
 // or that of others, each statement for itself.
 func TestOverlookedErrorCommitsNothing(t *testing.T) {
 	t.Parallel()
-	for name, after := range map[string]func(*Tx) error{"nothing more": func(*Tx) error { return nil }, "more": func(tx *Tx) error { _ = record(tx); return nil }} {
+	for name, after := range map[string]func(*Tx) error{
+		"nothing more": func(*Tx) error { return nil },
+		"more":         func(tx *Tx) error { _ = record(tx); return nil },
+		"a row more": func(tx *Tx) error {
+			_ = tx.q.InsertLeaf(tx.ctx, sqlc.InsertLeafParams{Idx: 0, Body: []byte("x"), About: []byte{1}})
+			return nil
+		},
+		"a question": func(tx *Tx) error {
+			if _, err := tx.Size(); !errors.Is(err, errUndone) {
+				t.Errorf("asked for a row: %v", err)
+			}
+			if _, err := tx.Witnesses(); !errors.Is(err, errUndone) {
+				t.Errorf("asked for rows: %v", err)
+			}
+			return nil
+		},
+	} {
 		for _, others := range []int{0, 2} {
 			db := open(t, t.TempDir())
 			overlooks := func(tx *Tx) error {

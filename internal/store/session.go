@@ -52,6 +52,17 @@ func (s *session) watchUndone() error {
 
 var errUndone = errors.New("the database has undone the transaction")
 
+// undone is a context that has ended with errUndone.
+type undone struct{ context.Context }
+
+func (undone) Err() error { return errUndone }
+
+func (undone) Done() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 // prepareAll prepares all queries, and so finds out whether the database has all that they ask for.
 func (s *session) prepareAll(ctx context.Context) error {
 	_, err := sqlc.Prepare(ctx, s)
@@ -111,9 +122,7 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 // QueryRowContext runs a query that gives one row.
 func (s *session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if s.undone {
-		ctx, cancel := context.WithCancelCause(ctx)
-		cancel(errUndone)
-		return s.conn.QueryRowContext(ctx, query, args...) // only this can put an error into a row
+		return s.conn.QueryRowContext(undone{ctx}, query, args...) // only this can put an error into a row
 	}
 	ctx = s.bound(ctx)
 	p, err := s.PrepareContext(ctx, query) //nolint:sqlclosecheck // it stays prepared
