@@ -49,6 +49,10 @@ entente node --home ./world/alpha`,
 }
 
 func (p *program) node(ctx context.Context, profile string) (err error) {
+	// Memory that nobody touches, so that the system never provides it. Garbage is collected when there is as much as what is in use, and a node
+	// that holds a few MiB would do little else. Before anything else: what was in use before is cleared, and so provided.
+	ballast := make([]byte, 32<<20)
+	defer runtime.KeepAlive(ballast)
 	if profile != "" {
 		stop, e := profileTo(profile)
 		if e != nil {
@@ -65,10 +69,6 @@ func (p *program) node(ctx context.Context, profile string) (err error) {
 	if p.json {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
-	// Memory that nobody touches, so that the system never provides it. Garbage is collected when there is as much as what is in use, and a node
-	// that holds a few MiB would do little else.
-	ballast := make([]byte, 32<<20)
-	defer runtime.KeepAlive(ballast)
 	if debug.SetMemoryLimit(-1) > limit.Memory { // unless GOMEMLIMIT asks for less
 		debug.SetMemoryLimit(limit.Memory)
 	}

@@ -66,6 +66,9 @@ func TestThousandSlowStreams(t *testing.T) {
 	alpha, bravo := k.process("alpha"), k.process("bravo")
 	alpha.start()
 	bravo.start()
+	if peak := peakMiB(t, bravo); peak > 64 {
+		t.Errorf("the node holds %d MiB when it starts: is its ballast among them?", peak)
+	}
 	alice, err := w.Client("alpha", "alice")
 	if err != nil {
 		t.Fatal(err)
